@@ -1,0 +1,47 @@
+#include "kernels/arena.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/check.h"
+
+namespace ovi {
+namespace {
+
+// Bytes of the tensor rounded up to the alignment, or -1 when the product leaves 63 bits.
+std::int64_t AlignedBytes(DType dtype, const Shape& shape) {
+  std::int64_t bytes = ElementBytes(dtype);
+  for (int axis = 0; axis < shape.rank(); ++axis) {
+    if (shape[axis] < 0 || __builtin_mul_overflow(bytes, shape[axis], &bytes)) return -1;
+  }
+  if (bytes > std::numeric_limits<std::int64_t>::max() - Arena::kAlignment) return -1;
+  return (bytes + Arena::kAlignment - 1) / Arena::kAlignment * Arena::kAlignment;
+}
+
+}  // namespace
+
+Arena::Arena(std::unique_ptr<DeviceBlock> block) : block_(std::move(block)) {}
+
+absl::StatusOr<Tensor> Arena::Allocate(DType dtype, const Shape& shape, std::string_view what) {
+  const std::int64_t bytes = AlignedBytes(dtype, shape);
+  if (bytes < 0 || bytes > bytes_free()) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("arena: no room for ", absl::string_view(what.data(), what.size()), " (",
+                     shape.ToString(), "): bytes_needed=", bytes < 0 ? "overflow" : absl::StrCat(bytes),
+                     " bytes_free=", bytes_free(), " bytes_max=", bytes_max()));
+  }
+  Tensor tensor{block_->base() + offset_, dtype, shape};
+  offset_ += bytes;
+  bytes_peak_ = std::max(bytes_peak_, offset_);
+  return tensor;
+}
+
+void Arena::ReleaseTo(std::int64_t mark) {
+  OVI_CHECK(mark >= 0 && mark <= offset_);
+  block_->Discard(mark, offset_ - mark);
+  offset_ = mark;
+}
+
+}  // namespace ovi

@@ -1,0 +1,63 @@
+// One block of device memory with a hard byte limit, handed out as a stack.
+// Every byte a worker uses on a device comes from its arena, so the arena's peak is the job's VRAM peak.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "kernels/tensor.h"
+
+namespace ovi {
+
+// The block itself, made by a Backend. Destroying it frees the memory.
+class DeviceBlock {
+ public:
+  virtual ~DeviceBlock() = default;
+  virtual std::byte* base() const = 0;
+  virtual std::int64_t bytes() const = 0;
+  // The range holds nothing any more: a backend that can, gives its pages back.
+  virtual void Discard(std::int64_t offset, std::int64_t bytes) = 0;
+};
+
+// Thread-compatible (callers serialise). Memory is not cleared.
+class Arena {
+ public:
+  static constexpr std::int64_t kAlignment = 64;
+
+  explicit Arena(std::unique_ptr<DeviceBlock> block);
+
+  // `what` names the tensor in the error. RESOURCE_EXHAUSTED, with the bytes needed, free and in all, when it does not fit.
+  absl::StatusOr<Tensor> Allocate(DType dtype, const Shape& shape, std::string_view what);
+
+  std::int64_t bytes_max() const { return block_->bytes(); }
+  std::int64_t bytes_in_use() const { return offset_; }
+  std::int64_t bytes_free() const { return bytes_max() - offset_; }
+  std::int64_t bytes_peak() const { return bytes_peak_; }
+  void ResetPeak() { bytes_peak_ = offset_; }
+
+  // Gives back everything allocated since bytes_in_use() was `mark`.
+  void ReleaseTo(std::int64_t mark);
+
+ private:
+  std::unique_ptr<DeviceBlock> block_;
+  std::int64_t offset_ = 0;
+  std::int64_t bytes_peak_ = 0;
+};
+
+// Gives back, at its end, what was allocated during its life. Ops already enqueued on the stream may still use that
+// memory: the next user is enqueued after them on the same stream.
+class [[nodiscard]] ArenaScope {
+ public:
+  explicit ArenaScope(Arena& arena) : arena_(arena), mark_(arena.bytes_in_use()) {}
+  ~ArenaScope() { arena_.ReleaseTo(mark_); }
+  ArenaScope(const ArenaScope&) = delete;
+  ArenaScope& operator=(const ArenaScope&) = delete;
+
+ private:
+  Arena& arena_;
+  std::int64_t mark_;
+};
+
+}  // namespace ovi
