@@ -28,7 +28,8 @@ class Arena {
 
   explicit Arena(std::unique_ptr<DeviceBlock> block);
 
-  // `what` names the tensor in the error. RESOURCE_EXHAUSTED, with the bytes needed, free and in all, when it does not fit.
+  // `what` names the tensor in the error. RESOURCE_EXHAUSTED, with the bytes needed, free and in all, when it
+  // does not fit.
   absl::StatusOr<Tensor> Allocate(DType dtype, const Shape& shape, std::string_view what);
 
   std::int64_t bytes_max() const { return block_->bytes(); }
@@ -46,8 +47,8 @@ class Arena {
   std::int64_t bytes_peak_ = 0;
 };
 
-// Gives back, at its end, what was allocated during its life. Ops already enqueued on the stream may still use that
-// memory: the next user is enqueued after them on the same stream.
+// Gives back, at its end, what was allocated during its life. Ops already enqueued on the stream may still
+// use that memory: the next user is enqueued after them on the same stream.
 class [[nodiscard]] ArenaScope {
  public:
   explicit ArenaScope(Arena& arena) : arena_(arena), mark_(arena.bytes_in_use()) {}

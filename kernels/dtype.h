@@ -56,8 +56,12 @@ struct BFloat16 {
   std::uint16_t bits;
 };
 
-inline float ToFloat(BFloat16 x) { return std::bit_cast<float>(static_cast<std::uint32_t>(x.bits) << 16); }
-inline float ToFloat(float x) { return x; }
+inline float ToFloat(BFloat16 x) {
+  return std::bit_cast<float>(static_cast<std::uint32_t>(x.bits) << 16);
+}
+inline float ToFloat(float x) {
+  return x;
+}
 
 // Round to nearest, ties to even; NaN stays NaN (quiet).
 inline BFloat16 ToBFloat16(float x) {
@@ -79,7 +83,9 @@ inline BFloat16 FromFloat<BFloat16>(float x) {
 }
 
 // The value a bf16 register would hold.
-inline float RoundToBFloat16(float x) { return ToFloat(ToBFloat16(x)); }
+inline float RoundToBFloat16(float x) {
+  return ToFloat(ToBFloat16(x));
+}
 
 // IEEE binary16, bit pattern in, float out (subnormals, infinities and NaN included).
 inline float HalfToFloat(std::uint16_t half) {

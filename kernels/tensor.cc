@@ -25,7 +25,8 @@ std::int64_t Shape::elements() const {
 }
 
 bool Shape::operator==(const Shape& other) const {
-  return rank_ == other.rank_ && std::equal(extents_.begin(), extents_.begin() + rank_, other.extents_.begin());
+  return rank_ == other.rank_ &&
+         std::equal(extents_.begin(), extents_.begin() + rank_, other.extents_.begin());
 }
 
 std::string Shape::ToString() const {

@@ -23,8 +23,12 @@ class Shape {
 
   int rank() const { return rank_; }
   // Extent of axis `axis`; a negative axis counts from the end.
-  std::int64_t operator[](int axis) const { return extents_[static_cast<std::size_t>(axis < 0 ? rank_ + axis : axis)]; }
-  void set(int axis, std::int64_t extent) { extents_[static_cast<std::size_t>(axis < 0 ? rank_ + axis : axis)] = extent; }
+  std::int64_t operator[](int axis) const {
+    return extents_[static_cast<std::size_t>(axis < 0 ? rank_ + axis : axis)];
+  }
+  void set(int axis, std::int64_t extent) {
+    extents_[static_cast<std::size_t>(axis < 0 ? rank_ + axis : axis)] = extent;
+  }
   std::int64_t elements() const;
   bool operator==(const Shape& other) const;
   std::string ToString() const;  // "3072x48x1x2x2"; "scalar" for rank 0

@@ -1,0 +1,45 @@
+// Linear layer: y = a W^T + bias, then an epilogue that its neighbours would otherwise read and write memory
+// for.
+//
+//   y   = rd(a W^T + bias)             accumulated in f32 (s32 for int8), rd() rounds to out's dtype
+//   y   = rd(act(y))                   activation in f32
+//   out = y                                            without residual
+//   out = rd(residual + rd(gate * y))                  with both
+//   out = rd(residual + y)                             with residual only
+//
+// Shapes: a (M, K) f32, bf16 or i8; W (N, K), packed by Stream::Upload; bias, gate (N) f32; out, residual (M,
+// N) f32 or bf16. Dtypes: a and W f32 | a and W bf16 | a i8 with a_scale (M) f32 and W i8 with W.scale (N)
+// f32, both from quantise.h. out may be residual itself; it may not overlap a. M = 0 is legal. Cost:   2 M N
+// K flop; W is read once for every few hundred rows of a.
+#pragma once
+
+#include "absl/status/status.h"
+#include "kernels/tensor.h"
+
+namespace ovi {
+
+enum class Activation { kNone, kGeluTanh, kSilu };
+
+// A (N, K) matrix in the backend's own layout. Backend::AllocateGemmWeight makes it, Stream::Upload fills it.
+struct GemmWeight {
+  Tensor storage;  // (bytes) u8
+  DType dtype = DType::kF32;
+  std::int64_t n = 0;
+  std::int64_t k = 0;
+  Tensor scale;  // (N) f32, int8 only: W = scale * q
+};
+
+struct Gemm {
+  Tensor a;
+  Tensor a_scale;  // int8 only
+  const GemmWeight* weight = nullptr;
+  Tensor bias;  // optional
+  Activation activation = Activation::kNone;
+  Tensor gate;      // optional, needs residual
+  Tensor residual;  // optional
+  Tensor out;
+};
+
+absl::Status Validate(const Gemm& op);
+
+}  // namespace ovi
