@@ -1,9 +1,8 @@
 // Convolution over (time, row, column) of a channels-last tensor; 2-D and 1-D are the cases with extents
 // of 1.
 //
-//   y   = rd(conv(in, W) + bias)        zero padding, accumulated in f32
-//   y   = rd(act(y))
-//   out = y, or rd(residual + y)
+//   out = rd(conv(in, W) + bias + residual)     zero padding, all added in f32
+//   out = rd(act(out))                          without residual
 //
 // Shapes: in (T, H, W, Ci); weight (Co, Ci, kt, kh, kw), packed by Stream::Upload; bias (Co) f32; out,
 // residual (T', H', W', Co).

@@ -1,0 +1,491 @@
+// Attention on AMX tiles: bf16 products of 16 x 32 by 32 x 16 values, which AVX-512 turns into probabilities.
+//
+// At D = 128 the exponentials of 16 x 16 scores take the vector units about as long as their products take the
+// tile unit, so the two must run at the same time: while a block of scores becomes probabilities, the tile unit
+// computes the next one and multiplies the probabilities of the previous group of rows with v. One thread does
+// both, a step of tile products behind every few rows of exponentials; the processor's reordering does the
+// rest.
+//
+// Scores live in the first-level cache and are never seen twice: the reference m of a row's exponentials is not
+// its exact maximum but one fixed early, with a slack of 2^32. A row that outgrows it is rescaled by a power of
+// two, which is exact in every format.
+#if defined(__x86_64__)
+// GCC 12 warns about its own intrinsics, whose undefined vectors are meant (GCC bug 105593).
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#include <immintrin.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <type_traits>
+
+#include "kernels/cpu/attention_path.h"
+#include "kernels/dtype.h"
+
+namespace ovi::cpu {
+namespace {
+
+#define OVI_TARGET \
+  __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma,amx-tile,amx-bf16")))
+#define OVI_LANES 16
+#define OVI_HAS_BF16
+#include "kernels/cpu/attention_vector.inc"
+
+constexpr std::int64_t kTileRows = 16;
+constexpr std::int64_t kTileDepth = 32;                       // bf16 values, the bytes of a tile row
+constexpr std::int64_t kTileValues = kTileRows * kTileDepth;  // bf16 values in a tile
+constexpr std::int64_t kPair = 2 * kTileRows;                 // rows or columns of a product
+constexpr std::int64_t kGroup = 2 * kPair;                    // rows that use a tile of k or v while it is in L1
+constexpr std::int64_t kRowsAStep = 4;                        // rows of exponentials before a step of products
+
+// Two by two tiles, c (+)= a b.
+struct TileProduct {
+  const BFloat16* a;      // 2 x depth tiles
+  std::int64_t a_down;    // values from a tile to the one below
+  std::int64_t a_along;   // values from a tile to the next along the depth
+  std::int64_t a_stride;  // bytes between the rows of a tile
+  const BFloat16* b;      // [2][depth] tiles, each [16 pairs][16 columns][2]
+  float* c;
+  std::int64_t c_stride;  // floats
+  std::int64_t depth;     // tiles
+  bool add;               // to c, or overwrite it
+};
+
+// Products that are worked off a step (four tile products) at a time. Sums stay in tile registers between
+// steps, so no other queue may run meanwhile.
+class TileQueue {
+ public:
+  explicit TileQueue(TileProduct* room) : products_(room) {}
+  void Clear() {
+    count_ = 0;
+    current_ = 0;
+    steps_left_ = 0;
+  }
+  void Add(const TileProduct& product) {
+    products_[count_++] = product;
+    steps_left_ += product.depth;
+  }
+  std::int64_t steps_left() const { return steps_left_; }
+  OVI_TARGET void Run(std::int64_t steps);
+
+ private:
+  TileProduct* products_;
+  std::int64_t count_ = 0;
+  std::int64_t current_ = 0;
+  std::int64_t along_ = 0;
+  std::int64_t steps_left_ = 0;
+};
+
+// Tiles 0 to 3 are c (row-major), 4 and 5 are a, 6 and 7 are b.
+OVI_INLINE void BeginProduct(const TileProduct& product) {
+  if (!product.add) {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    return;
+  }
+  const float* below = product.c + kTileRows * product.c_stride;
+  const std::int64_t stride = product.c_stride * 4;
+  _tile_loadd(0, product.c, stride);
+  _tile_loadd(1, product.c + kTileRows, stride);
+  _tile_loadd(2, below, stride);
+  _tile_loadd(3, below + kTileRows, stride);
+}
+
+OVI_INLINE void EndProduct(const TileProduct& product) {
+  float* below = product.c + kTileRows * product.c_stride;
+  const std::int64_t stride = product.c_stride * 4;
+  _tile_stored(0, product.c, stride);
+  _tile_stored(1, product.c + kTileRows, stride);
+  _tile_stored(2, below, stride);
+  _tile_stored(3, below + kTileRows, stride);
+}
+
+void TileQueue::Run(std::int64_t steps) {
+  // GCC 12 does not know that a tile load reads memory.
+  asm volatile("" ::: "memory");
+  steps = std::min(steps, steps_left_);
+  steps_left_ -= steps;
+  for (; steps > 0; --steps) {
+    const TileProduct& product = products_[current_];
+    if (along_ == 0) BeginProduct(product);
+    const BFloat16* a = product.a + along_ * product.a_along;
+    const BFloat16* b = product.b + along_ * kTileValues;
+    _tile_loadd(4, a, product.a_stride);
+    _tile_loadd(6, b, 64);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_loadd(7, b + product.depth * kTileValues, 64);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_loadd(5, a + product.a_down, product.a_stride);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+    if (++along_ < product.depth) continue;
+    EndProduct(product);
+    along_ = 0;
+    ++current_;
+  }
+}
+
+// Eight tiles of 16 rows of 64 bytes, while it lives.
+class [[nodiscard]] TileState {
+  struct alignas(64) Config {
+    std::uint8_t palette = 1;
+    std::uint8_t start_row = 0;
+    std::uint8_t reserved[14] = {};
+    std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+    std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+  };
+
+ public:
+  OVI_TARGET TileState() {
+    // Static: GCC 12 believes that _tile_loadconfig reads 8 bytes and may drop the stores of a local.
+    static constexpr Config kConfig;
+    _tile_loadconfig(&kConfig);
+  }
+  OVI_TARGET ~TileState() { _tile_release(); }
+  TileState(const TileState&) = delete;
+  TileState& operator=(const TileState&) = delete;
+};
+
+// Where a task keeps its blocks.
+struct AmxScratch {
+  AmxScratch(std::byte* base, std::int64_t rows, std::int64_t head_dim)
+      : block(AttentionKeyBlock(head_dim)),
+        rows_padded(RoundUp(rows, kPair)),
+        columns(RoundUp(head_dim, kTileDepth)),
+        depth(columns / kTileDepth) {
+    ScratchPieces pieces(base);
+    q = pieces.Take<BFloat16>(rows_padded * columns);
+    k = pieces.Take<BFloat16>(block * columns);
+    v = pieces.Take<BFloat16>(block * columns);
+    for (auto& s : scores) s = pieces.Take<float>(kGroup * kPair);
+    for (auto& probabilities : p) probabilities = pieces.Take<BFloat16>(kGroup * block);
+    out = pieces.Take<float>(rows_padded * columns);
+    max = pieces.Take<float>(rows_padded);
+    weight = pieces.Take<float>(rows_padded);
+    for (auto& s : sums) s = pieces.Take<float>(rows_padded * kLanes);
+    state = pieces.Take<RowState>(rows_padded);
+    products = pieces.Take<TileProduct>(2 + 2 * depth);
+    bytes = pieces.bytes();
+  }
+
+  std::int64_t block;        // keys
+  std::int64_t rows_padded;  // to whole products
+  std::int64_t columns;      // head_dim, padded to whole tiles
+  std::int64_t depth;        // tiles along head_dim
+  BFloat16* q;               // [rows / 16][depth] tiles
+  BFloat16* k;               // [keys / 16][depth] tiles of pairs along head_dim
+  BFloat16* v;               // [columns / 16][keys / 32] tiles of pairs along the keys
+  float* scores[2];          // [kGroup][kPair], of two pairs of key tiles by turns
+  BFloat16* p[2];            // [kGroup][block], of two groups of rows by turns
+  float* out;                // [rows][columns]
+  float* max;                // m of a row, in base 2
+  float* weight;             // 1 / sum, for Sweep::kNormalised
+  float* sums[2];            // [rows][kLanes], partial sums before and after the keys at hand, by turns
+  RowState* state;
+  TileProduct* products;
+  std::int64_t bytes;
+};
+
+OVI_TARGET void PackQueries(const BFloat16* q, std::int64_t stride, std::int64_t rows, std::int64_t head_dim,
+                            const AmxScratch& to) {
+  for (std::int64_t i = 0; i < to.rows_padded; ++i) {
+    for (std::int64_t t = 0; t < to.depth; ++t) {
+      const std::int64_t d = t * kTileDepth;
+      BFloat16* tile = to.q + (i / kTileRows * to.depth + t) * kTileValues;
+      const Floats pairs = i < rows ? LoadPairs(q + i * stride + d, head_dim - d) : Floats{};
+      std::memcpy(tile + i % kTileRows * kTileDepth, &pairs, sizeof pairs);
+    }
+  }
+}
+
+OVI_TARGET void PackKeys(const BFloat16* k, std::int64_t stride, std::int64_t count, std::int64_t head_dim,
+                         const AmxScratch& to) {
+  for (std::int64_t j = 0; j < RoundUp(count, kPair); j += kTileRows) {
+    for (std::int64_t t = 0; t < to.depth; ++t) {
+      BFloat16* tile = to.k + (j / kTileRows * to.depth + t) * kTileValues;
+      PackKeyWords<PairUnit>(k + j * stride, stride, count - j, t * kLanes, head_dim,
+                             reinterpret_cast<float*>(tile), kLanes);
+    }
+  }
+}
+
+OVI_TARGET void PackValues(const BFloat16* v, std::int64_t stride, std::int64_t count, std::int64_t head_dim,
+                           const AmxScratch& to) {
+  alignas(64) static constexpr std::uint16_t kLow[32] = {0, 32, 1, 33, 2,  34, 3,  35, 4,  36, 5,
+                                                         37, 6, 38, 7,  39, 8,  40, 9,  41, 10, 42,
+                                                         11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
+  const __m512i low = _mm512_load_si512(kLow);
+  const __m512i high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
+  const std::int64_t depth = RoundUp(count, kTileDepth) / kTileDepth;
+  for (std::int64_t j = 0; j < depth * kTileDepth; j += 2) {
+    for (std::int64_t d = 0; d < to.columns; d += kPair) {
+      BFloat16* tile = to.v + (d / kTileRows * depth + j / kTileDepth) * kTileValues + j % kTileDepth * kTileRows;
+      const BFloat16* row = v + j * stride + d;
+      const Floats even = j < count ? LoadPairs(row, head_dim - d) : Floats{};
+      const Floats odd = j + 1 < count ? LoadPairs(row + stride, head_dim - d) : Floats{};
+      const __m512i a = reinterpret_cast<__m512i>(even);
+      const __m512i b = reinterpret_cast<__m512i>(odd);
+      _mm512_store_si512(tile, _mm512_permutex2var_epi16(a, low, b));
+      _mm512_store_si512(tile + depth * kTileValues, _mm512_permutex2var_epi16(a, high, b));
+    }
+  }
+}
+
+// A max no score is below, but finite: minus infinity minus itself would be NaN.
+constexpr float kNoMax = -3e38f;
+constexpr float kSlack = 32.0f;
+
+// 2^-u. Exact arithmetic of infinities: 2^-inf is 0. NaN stays NaN. Error as CoarsePolynomial, whose odd
+// coefficients are negated here.
+OVI_INLINE __m512 NegativeExp2(__m512 u) {
+  const __m512 r = _mm512_reduce_ps(u, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  __m512 p = _mm512_set1_ps(9.57010221e-3f);
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(-5.59178591e-2f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(2.40247443e-1f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(-6.93121791e-1f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(9.99999285e-1f));
+  return _mm512_scalef_ps(p, _mm512_sub_ps(r, u));
+}
+
+// kPair x kPair scores on their way to probabilities.
+struct ScoreBlock {
+  float* scores;           // [kPair][kPair]
+  BFloat16* p;             // stride p_stride
+  std::int64_t p_stride;   // values
+  const float* max;        // of each row
+  const float* weight;     // of each row, or null
+  const float* sums;       // [kPair][kLanes]
+  float* sums_after;
+};
+
+// Rows [begin, end). Returns the bits of u, one of which is negative if a score is above its row's max.
+template <bool kPlain>
+OVI_INLINE __m512i ExponentialRows(const ScoreBlock& block, __m512 factor, std::int64_t begin, std::int64_t end,
+                                   __m512i signs) {
+  for (std::int64_t r = begin; r < end; ++r) {
+    const float* s = block.scores + r * kPair;
+    const __m512 max = _mm512_set1_ps(block.max[r]);
+    const __m512 u0 = _mm512_fnmadd_ps(factor, _mm512_load_ps(s), max);
+    const __m512 u1 = _mm512_fnmadd_ps(factor, _mm512_load_ps(s + kLanes), max);
+    __m512 p0 = NegativeExp2(u0);
+    __m512 p1 = NegativeExp2(u1);
+    if (!kPlain && block.weight != nullptr) {
+      p0 = _mm512_mul_ps(p0, _mm512_set1_ps(block.weight[r]));
+      p1 = _mm512_mul_ps(p1, _mm512_set1_ps(block.weight[r]));
+    }
+    constexpr int kOr3 = 0xfe;
+    signs = _mm512_ternarylogic_epi32(signs, _mm512_castps_si512(u0), _mm512_castps_si512(u1), kOr3);
+    const __m512 sum = _mm512_add_ps(_mm512_load_ps(block.sums + r * kLanes), _mm512_add_ps(p0, p1));
+    _mm512_store_ps(block.sums_after + r * kLanes, sum);
+    _mm512_store_si512(block.p + r * block.p_stride, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(p1, p0)));
+  }
+  return signs;
+}
+
+// One block of keys for all rows of a task.
+class AmxBlock {
+ public:
+  AmxBlock(const Attention& op, const AttentionRows& rows, const AmxScratch& scratch, Sweep sweep,
+           std::int64_t key, std::int64_t count)
+      : op_(op),
+        rows_(rows),
+        scratch_(scratch),
+        sweep_(sweep),
+        rule_(op),
+        key_(key),
+        count_(count),
+        key_pairs_(RoundUp(count, kPair) / kPair) {}
+
+  OVI_TARGET void Attend() {
+    const std::int64_t groups = (scratch_.rows_padded + kGroup - 1) / kGroup;
+    TileQueue tiles(scratch_.products);
+    AddScores(tiles, 0, 0);
+    tiles.Run(tiles.steps_left());
+    for (std::int64_t group = 0; group < groups; ++group) {
+      for (std::int64_t pair = 0; pair < key_pairs_; ++pair) {
+        tiles.Clear();
+        if (pair + 1 < key_pairs_) {
+          AddScores(tiles, group, pair + 1);
+        } else if (group + 1 < groups) {
+          AddScores(tiles, group + 1, 0);
+        }
+        if (group > 0) AddOutputs(tiles, group - 1, pair);
+        Softmax(tiles, group, pair);
+        tiles.Run(tiles.steps_left());
+      }
+    }
+    for (std::int64_t pair = 0; pair < key_pairs_; ++pair) {
+      tiles.Clear();
+      AddOutputs(tiles, groups - 1, pair);
+      tiles.Run(tiles.steps_left());
+    }
+  }
+
+ private:
+  // Pairs of row tiles in a group.
+  std::int64_t RowPairs(std::int64_t group) const {
+    return std::min(kGroup, scratch_.rows_padded - group * kGroup) / kPair;
+  }
+
+  float* Scores(std::int64_t group, std::int64_t pair) const {
+    return scratch_.scores[(group * key_pairs_ + pair) % 2];
+  }
+
+  void AddScores(TileQueue& tiles, std::int64_t group, std::int64_t pair) const {
+    for (std::int64_t row_pair = 0; row_pair < RowPairs(group); ++row_pair) {
+      tiles.Add({.a = scratch_.q + (group * kGroup + row_pair * kPair) * scratch_.columns,
+                 .a_down = scratch_.depth * kTileValues,
+                 .a_along = kTileValues,
+                 .a_stride = 64,
+                 .b = scratch_.k + pair * kPair * scratch_.columns,
+                 .c = Scores(group, pair) + row_pair * kPair * kPair,
+                 .c_stride = kPair,
+                 .depth = scratch_.depth,
+                 .add = false});
+    }
+  }
+
+  // The share of a group's output that is computed beside the key tiles `pair`.
+  void AddOutputs(TileQueue& tiles, std::int64_t group, std::int64_t pair) const {
+    if (sweep_ == Sweep::kStatistics) return;
+    const std::int64_t end = scratch_.depth * (pair + 1) / key_pairs_;
+    for (std::int64_t column = scratch_.depth * pair / key_pairs_; column < end; ++column) {
+      for (std::int64_t row_pair = 0; row_pair < RowPairs(group); ++row_pair) {
+        tiles.Add({.a = scratch_.p[group % 2] + row_pair * kPair * scratch_.block,
+                   .a_down = kTileRows * scratch_.block,
+                   .a_along = kTileDepth,
+                   .a_stride = scratch_.block * 2,
+                   .b = scratch_.v + column * 2 * key_pairs_ * kTileValues,
+                   .c = scratch_.out + (group * kGroup + row_pair * kPair) * scratch_.columns + column * kPair,
+                   .c_stride = scratch_.columns,
+                   .depth = key_pairs_,
+                   .add = true});
+      }
+    }
+  }
+
+  OVI_TARGET void Softmax(TileQueue& tiles, std::int64_t group, std::int64_t pair) const {
+    const std::int64_t row_pairs = RowPairs(group);
+    const std::int64_t steps = tiles.steps_left();
+    const std::int64_t slots = row_pairs * kPair / kRowsAStep;
+    std::int64_t slot = 0;
+    const std::int64_t turn = (key_ / kPair + pair) % 2;
+    const bool plain = rule_.direct && sweep_ == Sweep::kOnline;
+    const __m512 factor = _mm512_set1_ps(rule_.log2_factor);
+    for (std::int64_t row_pair = 0; row_pair < row_pairs; ++row_pair) {
+      const std::int64_t row = group * kGroup + row_pair * kPair;
+      const ScoreBlock block{.scores = Scores(group, pair) + row_pair * kPair * kPair,
+                             .p = scratch_.p[group % 2] + row_pair * kPair * scratch_.block + pair * kPair,
+                             .p_stride = scratch_.block,
+                             .max = scratch_.max + row,
+                             .weight = sweep_ == Sweep::kNormalised ? scratch_.weight + row : nullptr,
+                             .sums = scratch_.sums[turn] + row * kLanes,
+                             .sums_after = scratch_.sums[1 - turn] + row * kLanes};
+      if (!rule_.direct || count_ - pair * kPair < kPair) CompleteBlock(block, row, pair);
+      if (key_ + pair == 0 && sweep_ != Sweep::kNormalised) RaiseMax(block, row, pair);
+      __m512i signs = _mm512_setzero_si512();
+      for (std::int64_t r = 0; r < kPair; r += kRowsAStep, ++slot) {
+        signs = plain ? ExponentialRows<true>(block, factor, r, r + kRowsAStep, signs)
+                      : ExponentialRows<false>(block, factor, r, r + kRowsAStep, signs);
+        tiles.Run(steps * (slot + 1) / slots - steps * slot / slots);
+      }
+      if (_mm512_movepi32_mask(signs) != 0 && sweep_ != Sweep::kNormalised) {
+        RaiseMax(block, row, pair);
+        (void)ExponentialRows<false>(block, factor, 0, kPair, signs);
+      }
+    }
+  }
+
+  // Scale, bias, roundings, and -infinity for what is not a key.
+  OVI_TARGET void CompleteBlock(const ScoreBlock& block, std::int64_t row, std::int64_t pair) const {
+    const std::int64_t valid = std::min(kPair, count_ - pair * kPair);
+    const std::int64_t rows = std::min(kPair, rows_.end - rows_.begin - row);
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const float* bias = BiasRow(op_, rows_.head, rows_.begin + row + r, key_ + pair * kPair);
+      float* scores = block.scores + r * kPair;
+      (void)CompleteScores(scores, valid, rule_, bias);
+      std::fill(scores + RoundUp(valid, kLanes), scores + kPair, -std::numeric_limits<float>::infinity());
+    }
+  }
+
+  // Raises the max of every row with a score above it, and rescales what the row has so far.
+  OVI_TARGET void RaiseMax(const ScoreBlock& block, std::int64_t row, std::int64_t pair) const {
+    for (std::int64_t r = 0; r < kPair; ++r) {
+      const float* s = block.scores + r * kPair;
+      const float max = ReduceMax(Max(Load(s), Load(s + kLanes))) * rule_.log2_factor;
+      if (!(max > scratch_.max[row + r])) continue;
+      const float before = scratch_.max[row + r];
+      const float raised = std::ceil(max) + kSlack;
+      scratch_.max[row + r] = raised;
+      if (before == kNoMax) continue;
+      const float shrink = std::exp2(before - raised);
+      ScaleRow(scratch_.out + (row + r) * scratch_.columns, scratch_.columns, shrink);
+      float* sums = scratch_.sums[(key_ / kPair + pair) % 2] + (row + r) * kLanes;
+      Store(sums, Load(sums) * shrink);
+      BFloat16* p = block.p + r * block.p_stride - pair * kPair;
+      for (std::int64_t j = 0; j < pair * kPair; ++j) p[j] = ToBFloat16(ToFloat(p[j]) * shrink);
+    }
+  }
+
+  const Attention& op_;
+  const AttentionRows& rows_;
+  const AmxScratch& scratch_;
+  Sweep sweep_;
+  ScoreRule rule_;
+  std::int64_t key_;
+  std::int64_t count_;
+  std::int64_t key_pairs_;
+};
+
+// Makes the partial sums of a row one.
+OVI_TARGET void CollectSums(const Attention& op, std::int64_t rows, const AmxScratch& scratch) {
+  const float* sums = scratch.sums[RoundUp(op.keys, kPair) / kPair % 2];
+  for (std::int64_t i = 0; i < rows; ++i) {
+    const float sum = ReduceAdd(Load(sums + i * kLanes));
+    scratch.state[i] = {scratch.max[i], sum};
+    scratch.weight[i] = sum == 0.0f ? 1.0f : 1.0f / sum;
+  }
+}
+
+}  // namespace
+
+bool AttendAmx(const Attention& op, const AttentionRows& rows) {
+  const std::int64_t width = op.q.shape[1];
+  const std::int64_t head_dim = width / op.heads;
+  const std::int64_t row_count = rows.end - rows.begin;
+  const std::int64_t column = rows.head * head_dim;
+  std::byte* memory = AttentionScratch(AmxScratch(nullptr, row_count, head_dim).bytes);
+  if (memory == nullptr) return false;
+  const AmxScratch scratch(memory, row_count, head_dim);
+
+  const BFloat16* k = reinterpret_cast<const BFloat16*>(op.k.data) + column;
+  const BFloat16* v = reinterpret_cast<const BFloat16*>(op.v.data) + column;
+  PackQueries(reinterpret_cast<const BFloat16*>(op.q.data) + rows.begin * width + column, width, row_count,
+              head_dim, scratch);
+  std::fill_n(scratch.out, scratch.rows_padded * scratch.columns, 0.0f);
+  std::fill_n(scratch.max, scratch.rows_padded, kNoMax);
+  for (float* sums : scratch.sums) std::fill_n(sums, scratch.rows_padded * kLanes, 0.0f);
+
+  const TileState tile_state;
+  const auto attend_keys = [&](Sweep sweep) {
+    for (std::int64_t key = 0; key < op.keys; key += scratch.block) {
+      const std::int64_t count = std::min(scratch.block, op.keys - key);
+      PackKeys(k + key * width, width, count, head_dim, scratch);
+      if (sweep != Sweep::kStatistics) PackValues(v + key * width, width, count, head_dim, scratch);
+      AmxBlock(op, rows, scratch, sweep, key, count).Attend();
+    }
+  };
+  attend_keys(op.round_scores ? Sweep::kStatistics : Sweep::kOnline);
+  CollectSums(op, row_count, scratch);
+  if (op.round_scores) attend_keys(Sweep::kNormalised);
+  FinishRows<BFloat16>(op, rows, scratch.state, scratch.out, scratch.columns);
+  return true;
+}
+
+}  // namespace ovi::cpu
+#endif

@@ -1,0 +1,150 @@
+#include "kernels/cpu/gemm.h"
+
+#include <atomic>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "kernels/cpu/features.h"
+#include "kernels/cpu/gemm_amx.h"
+#include "kernels/cpu/gemm_epilogue.h"
+#include "kernels/cpu/gemm_onednn.h"
+#include "kernels/cpu/gemm_portable.h"
+#include "kernels/cpu/parallel.h"
+#include "kernels/cpu/quantise.h"
+
+namespace ovi::cpu {
+namespace {
+
+bool IsWeightSource(DType dtype) {
+  return dtype == DType::kF32 || dtype == DType::kBF16 || dtype == DType::kF16 || dtype == DType::kF8E4M3;
+}
+
+// Row `index` of src as dst keeps it, in `scratch`; int8 also writes its scale.
+const std::byte* PreparedRow(const GemmWeight& dst, const HostTensor& src, std::int64_t index,
+                             Scratch& scratch) {
+  const std::int64_t float_bytes = (dst.k * std::int64_t{sizeof(float)} + 63) / 64 * 64;
+  std::byte* memory = scratch.Reserve(float_bytes + dst.k);
+  if (memory == nullptr) return nullptr;
+  if (dst.dtype == DType::kBF16) {
+    ConvertWeightRow(src, index, reinterpret_cast<BFloat16*>(memory));
+    return memory;
+  }
+  auto* floats = reinterpret_cast<float*>(memory);
+  ConvertWeightRow(src, index, floats);
+  std::byte* quantised = memory + float_bytes;
+  reinterpret_cast<float*>(dst.scale.data)[index] =
+      QuantiseRow(floats, dst.k, reinterpret_cast<std::int8_t*>(quantised));
+  return quantised;
+}
+
+absl::Status PackByRows(const GemmWeight& dst, const HostTensor& src, GemmKernel kernel) {
+  // Whole panels a thread: rows of a panel share cache lines.
+  constexpr std::int64_t kPanel = AmxLayout::kPanelRows;
+  const AmxLayout layout(dst.dtype, dst.n, dst.k);
+  std::atomic<bool> ok = true;
+  ParallelForEach((dst.n + kPanel - 1) / kPanel, [&](std::int64_t panel) {
+    thread_local Scratch scratch;
+    for (std::int64_t row = panel * kPanel; row < std::min(dst.n, (panel + 1) * kPanel); ++row) {
+      const std::byte* values = PreparedRow(dst, src, row, scratch);
+      if (values == nullptr) {
+        ok = false;
+      } else if (kernel == GemmKernel::kAmx) {
+        PackAmxRow(layout, row, values, dst.k * ElementBytes(dst.dtype), dst.storage.data);
+      } else {
+        PackPortableRow(dst.dtype, dst.k, row, values, dst.storage.data);
+      }
+    }
+  });
+  return ok ? absl::OkStatus() : absl::ResourceExhaustedError("gemm weight: out of host memory");
+}
+
+}  // namespace
+
+GemmKernel ChooseGemmKernel(DType weight_dtype, const Features& features) {
+  if (weight_dtype == DType::kF32) return GemmKernel::kOneDnn;
+  if (features.amx) return GemmKernel::kAmx;
+  const bool onednn = weight_dtype == DType::kI8 ? features.avx512_vnni : features.avx512;
+  return onednn ? GemmKernel::kOneDnn : GemmKernel::kPortable;
+}
+
+std::string_view GemmKernelName(GemmKernel kernel) {
+  switch (kernel) {
+    case GemmKernel::kOneDnn:
+      return "onednn";
+    case GemmKernel::kAmx:
+      return "amx";
+    case GemmKernel::kPortable:
+      return "portable";
+  }
+  return "?";
+}
+
+absl::StatusOr<GemmWeight> AllocateGemmWeight(Arena& arena, DType dtype, std::int64_t n, std::int64_t k,
+                                              std::string_view what, GemmKernel kernel) {
+  const std::string name(what);
+  if ((dtype != DType::kF32 && dtype != DType::kBF16 && dtype != DType::kI8) || n <= 0 || k <= 0) {
+    return absl::InternalError(absl::StrCat("gemm weight ", name, ": no layout for ",
+                                            std::string(DTypeName(dtype)), " ", n, "x", k));
+  }
+  GemmWeight weight;
+  weight.dtype = dtype;
+  weight.n = n;
+  weight.k = k;
+  std::int64_t bytes = 0;
+  switch (kernel) {
+    case GemmKernel::kOneDnn: {
+      OVI_ASSIGN_OR_RETURN(bytes, OneDnnGemmBytes(dtype, n, k));
+      break;
+    }
+    case GemmKernel::kAmx:
+      bytes = AmxLayout(dtype, n, k).bytes();
+      break;
+    case GemmKernel::kPortable:
+      bytes = PortableGemmBytes(dtype, n, k);
+      break;
+  }
+  OVI_ASSIGN_OR_RETURN(weight.storage, arena.Allocate(DType::kU8, {bytes}, what));
+  if (dtype == DType::kI8) {
+    OVI_ASSIGN_OR_RETURN(weight.scale, arena.Allocate(DType::kF32, {n}, what));
+  }
+  return weight;
+}
+
+absl::Status PackGemmWeight(const GemmWeight& dst, const HostTensor& src, GemmKernel kernel) {
+  if (!(src.shape == Shape{dst.n, dst.k}) || !IsWeightSource(src.dtype)) {
+    return absl::InternalError(absl::StrCat("gemm weight: source is ", std::string(DTypeName(src.dtype)), " ",
+                                            src.shape.ToString(), ", expected a float (N, K) of ", dst.n, "x",
+                                            dst.k));
+  }
+  if (kernel == GemmKernel::kOneDnn) return PackOneDnnWeight(dst, src);
+  return PackByRows(dst, src, kernel);
+}
+
+absl::Status RunGemm(const Gemm& op, GemmKernel kernel) {
+  if (op.a.shape[0] == 0) return absl::OkStatus();
+  switch (kernel) {
+    case GemmKernel::kOneDnn:
+      return RunOneDnnGemm(op);
+    case GemmKernel::kAmx:
+      return RunAmxGemm(op);
+    case GemmKernel::kPortable:
+      return RunPortableGemm(op);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<GemmWeight> AllocateGemmWeight(Arena& arena, DType dtype, std::int64_t n, std::int64_t k,
+                                              std::string_view what) {
+  return AllocateGemmWeight(arena, dtype, n, k, what, ChooseGemmKernel(dtype, CpuFeatures()));
+}
+
+absl::Status PackGemmWeight(const GemmWeight& dst, const HostTensor& src) {
+  return PackGemmWeight(dst, src, ChooseGemmKernel(dst.dtype, CpuFeatures()));
+}
+
+absl::Status RunGemm(const Gemm& op) {
+  return RunGemm(op, ChooseGemmKernel(op.weight->dtype, CpuFeatures()));
+}
+
+}  // namespace ovi::cpu

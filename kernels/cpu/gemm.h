@@ -1,0 +1,51 @@
+// Matrix multiplication on the CPU (kernels/gemm.h): weights, and the choice of a kernel.
+//
+//   weight  processor           kernel
+//   f32     any                 oneDNN (gemm_onednn.h): 0.9 of the f32 peak
+//   bf16    with AMX            own tiles (gemm_amx.h): Debian's oneDNN 2.6.3 reaches 0.12-0.23 of that peak
+//   bf16    with AVX-512        oneDNN: 0.91-0.96 of the VDPBF16PS peak on Zen 5
+//   i8      with AMX            own tiles
+//   i8      with AVX-512 VNNI   oneDNN
+//   else                        portable loops (gemm_portable.h): older instructions saturate in oneDNN's
+//   int8 and
+//                               its bf16 needs AVX-512
+//
+// A weight's layout follows from its dtype and the processor, so weights never leave the process that packed
+// them.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "kernels/arena.h"
+#include "kernels/gemm.h"
+
+namespace ovi::cpu {
+
+struct Features;
+
+enum class GemmKernel { kOneDnn, kAmx, kPortable };
+GemmKernel ChooseGemmKernel(DType weight_dtype, const Features& features);
+std::string_view GemmKernelName(GemmKernel kernel);
+
+// Room for an (n, k) weight of dtype F32, BF16 or I8. Its bytes do not depend on the values.
+absl::StatusOr<GemmWeight> AllocateGemmWeight(Arena& arena, DType dtype, std::int64_t n, std::int64_t k,
+                                              std::string_view what);
+
+// Converts and packs `src`, an (N, K) tensor of dtype F32, BF16, F16 or F8_E4M3. bf16 rounds to nearest, ties
+// to even; int8 takes the scale max|w| / 127 of each row, written to dst.scale.
+absl::Status PackGemmWeight(const GemmWeight& dst, const HostTensor& src);
+
+// `op` is validated. Uses the threads of parallel.h and some host memory a thread, bounded by the layer's
+// width.
+absl::Status RunGemm(const Gemm& op);
+
+// The same with a kernel of the caller's choice, for tests and measurements: all three take the same one.
+absl::StatusOr<GemmWeight> AllocateGemmWeight(Arena& arena, DType dtype, std::int64_t n, std::int64_t k,
+                                              std::string_view what, GemmKernel kernel);
+absl::Status PackGemmWeight(const GemmWeight& dst, const HostTensor& src, GemmKernel kernel);
+absl::Status RunGemm(const Gemm& op, GemmKernel kernel);
+
+}  // namespace ovi::cpu

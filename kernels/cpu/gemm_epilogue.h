@@ -1,0 +1,50 @@
+// What the matrix kernels share: weight rows on their way in, and sums on their way out.
+#pragma once
+
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+
+#include "kernels/gemm.h"
+#include "kernels/tensor.h"
+
+namespace ovi::cpu {
+
+// Where element (row, column) lies in a row-major matrix: 64 bit, since M * N leaves 31 bits at 54,900
+// tokens.
+constexpr std::int64_t ElementOffset(std::int64_t row, std::int64_t columns, std::int64_t column) {
+  return row * columns + column;
+}
+
+// Scratch that grows and is kept: cache lines aligned, contents undefined. Keep one a thread.
+class Scratch {
+ public:
+  // At least `bytes` bytes, valid until the next call; nullptr when the system has none.
+  std::byte* Reserve(std::int64_t bytes);
+
+ private:
+  struct Free {
+    void operator()(std::byte* data) const { std::free(data); }
+  };
+  std::unique_ptr<std::byte, Free> data_;
+  std::int64_t bytes_ = 0;
+};
+
+// Converts row `row` of a float-like host matrix to `out`, an f32 or bf16 row of K elements.
+void ConvertWeightRow(const HostTensor& src, std::int64_t row, float* out);
+void ConvertWeightRow(const HostTensor& src, std::int64_t row, BFloat16* out);
+
+// Rows [row, row + rows) x columns [column, column + columns) of a Gemm.
+struct GemmWindow {
+  std::int64_t row = 0;
+  std::int64_t rows = 0;
+  std::int64_t column = 0;
+  std::int64_t columns = 0;
+};
+
+// Scales (int8), adds the bias, rounds, applies activation, gate and residual as kernels/gemm.h says, and
+// writes out. `sums` points at the window's first element, its rows `stride` elements apart.
+void FinishGemm(const Gemm& op, const GemmWindow& window, const float* sums, std::int64_t stride);
+void FinishGemm(const Gemm& op, const GemmWindow& window, const std::int32_t* sums, std::int64_t stride);
+
+}  // namespace ovi::cpu

@@ -1,0 +1,217 @@
+// Speed of the CPU backend's Gemm on one core against the peak of the same core, measured between the runs.
+//
+//   taskset -c 1 gemm_bench [--m=256,1024] [--rounds=5] [--type=F32|BF16|I8]     JSON on stdout
+//
+// OVI_CPU_ISA caps what the kernels may use. Each figure is the best of `rounds`; its peak, the best of the
+// peaks measured around them. The peak is that of the unit the kernel runs on; for oneDNN that is AMX where
+// the processor has it and nothing capped it, else the faster of f32 and bf16 instructions. Shapes are those
+// of the DiT's layers.
+#include <sched.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
+#include "base/status.h"
+#include "kernels/cpu/features.h"
+#include "kernels/cpu/gemm.h"
+#include "kernels/cpu/parallel.h"
+#include "tests/bench/peak.h"
+#include "tests/kernels/test_block.h"
+
+namespace ovi {
+namespace {
+
+using bench::Peak;
+using cpu::GemmKernel;
+using Clock = std::chrono::steady_clock;
+
+struct Options {
+  std::vector<std::int64_t> rows = {256, 1024};
+  int rounds = 5;
+  std::string type;
+};
+
+struct Layer {
+  std::int64_t n, k;
+  Activation activation;
+  bool gated;
+};
+constexpr Layer kLayers[] = {{3072, 3072, Activation::kNone, false},
+                             {14'336, 3072, Activation::kNone, false},
+                             {3072, 14'336, Activation::kNone, false},
+                             {3072, 3072, Activation::kNone, true},
+                             {14'336, 3072, Activation::kGeluTanh, false}};
+
+std::string CpuModel() {
+  std::ifstream info("/proc/cpuinfo");
+  for (std::string line; std::getline(info, line);) {
+    const std::size_t colon = line.find(": ");
+    if (line.rfind("model name", 0) == 0 && colon != std::string::npos) return line.substr(colon + 2);
+  }
+  return "unknown";
+}
+
+void PinToThisCore() {
+  cpu_set_t cores;
+  CPU_ZERO(&cores);
+  CPU_SET(sched_getcpu(), &cores);
+  sched_setaffinity(0, sizeof(cores), &cores);
+}
+
+// The best peak among the units that could run this dtype.
+Peak BestPeak(DType type, const cpu::Features& features, double milliseconds) {
+  std::vector<const char*> units = {"avx2_f32", "scalar_f32", "avx512_f32"};
+  if (type == DType::kBF16) units.push_back(features.amx ? "amx_bf16" : "avx512_bf16");
+  if (type == DType::kI8) units.push_back(features.amx ? "amx_i8" : "avx512_vnni_i8");
+  Peak best;
+  for (const char* unit : units) {
+    const Peak peak = bench::MeasurePeak(unit, milliseconds);
+    if (peak.gflops > best.gflops) best = peak;
+  }
+  return best;
+}
+
+// Filled with numbers from a uniform distribution, so that no unit gets away with zeros.
+absl::StatusOr<Tensor> RandomTensor(Arena& arena, DType dtype, const Shape& shape, float scale) {
+  const absl::StatusOr<Tensor> tensor = arena.Allocate(dtype, shape, "operand");
+  if (!tensor.ok()) return tensor;
+  std::mt19937 random(1);
+  std::uniform_real_distribution<float> uniform(-scale, scale);
+  for (std::int64_t i = 0; i < tensor->elements(); ++i) {
+    const float x = uniform(random);
+    if (dtype == DType::kF32) reinterpret_cast<float*>(tensor->data)[i] = x;
+    if (dtype == DType::kBF16) reinterpret_cast<BFloat16*>(tensor->data)[i] = ToBFloat16(x);
+    if (dtype == DType::kI8) reinterpret_cast<std::int8_t*>(tensor->data)[i] = static_cast<std::int8_t>(x);
+  }
+  return tensor;
+}
+
+struct Timing {
+  double gflops = 0;
+  Peak peak;
+};
+
+absl::StatusOr<Timing> Measure(DType type, GemmKernel kernel, std::int64_t m, const Layer& layer,
+                               int rounds) {
+  const auto& [n, k, activation, gated] = layer;
+  const DType out_type = type == DType::kF32 ? DType::kF32 : DType::kBF16;
+  Arena arena =
+      test::MakeTestArena((n + 64) * (k + 64) * (ElementBytes(type) + 4) + m * (n + k + 64) * 4 + (1 << 20));
+  OVI_ASSIGN_OR_RETURN(const GemmWeight weight, cpu::AllocateGemmWeight(arena, type, n, k, "w", kernel));
+  OVI_ASSIGN_OR_RETURN(const Tensor row, RandomTensor(arena, DType::kF32, {n}, 1.0f));
+  Gemm op;
+  OVI_ASSIGN_OR_RETURN(op.a, RandomTensor(arena, type, {m, k}, type == DType::kI8 ? 127.0f : 1.0f));
+  if (type == DType::kI8) {
+    OVI_ASSIGN_OR_RETURN(op.a_scale, RandomTensor(arena, DType::kF32, {m}, 0.1f));
+  }
+  OVI_ASSIGN_OR_RETURN(op.out, RandomTensor(arena, out_type, {m, n}, 1.0f));
+  op.weight = &weight;
+  op.bias = row;
+  op.activation = activation;
+  if (gated) {
+    op.gate = row;
+    op.residual = op.out;
+  }
+  OVI_ASSIGN_OR_RETURN(const Tensor w, RandomTensor(arena, DType::kF32, {n, k}, 0.1f));
+  OVI_RETURN_IF_ERROR(cpu::PackGemmWeight(weight, {w.data, w.dtype, w.shape}, kernel));
+  OVI_RETURN_IF_ERROR(Validate(op));
+  const double operations = 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
+  Timing timing;
+  for (int round = 0; round <= rounds; ++round) {
+    const Peak here = BestPeak(type, cpu::CpuFeatures(), 1.0);
+    if (here.gflops > timing.peak.gflops) timing.peak = here;
+    const Clock::time_point start = Clock::now();
+    OVI_RETURN_IF_ERROR(cpu::RunGemm(op, kernel));
+    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    // The first round warms caches and oneDNN up.
+    if (round > 0) timing.gflops = std::max(timing.gflops, operations / seconds * 1e-9);
+  }
+  return timing;
+}
+
+std::string ResultLine(DType type, GemmKernel kernel, std::int64_t m, const Layer& layer, int rounds) {
+  const absl::StatusOr<Timing> timing = Measure(type, kernel, m, layer, rounds);
+  if (!timing.ok()) return absl::StrCat("{\"error\": \"", std::string(timing.status().message()), "\"}");
+  const char* tail = layer.gated                                 ? "gate+residual"
+                     : layer.activation == Activation::kGeluTanh ? "gelu"
+                                                                 : "bias";
+  return absl::StrFormat(
+      "{\"dtype\": \"%s\", \"m\": %d, \"n\": %d, \"k\": %d, \"epilogue\": \"%s\", \"impl\": \"%s\", "
+      "\"gflops\": %.1f, \"peak\": %.1f, \"peak_unit\": \"%s\", \"ratio\": %.3f}",
+      std::string(DTypeName(type)), m, layer.n, layer.k, tail, std::string(cpu::GemmKernelName(kernel)),
+      timing->gflops, timing->peak.gflops, timing->peak.unit, timing->gflops / timing->peak.gflops);
+}
+
+bool ParseOptions(int argc, char** argv, Options& options) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string argument = argv[i];
+    if (argument.rfind("--m=", 0) == 0) {
+      options.rows.clear();
+      for (const auto& part : absl::StrSplit(argument.substr(4), ',')) {
+        const std::int64_t rows = std::atoll(std::string(part).c_str());
+        if (rows <= 0) return false;
+        options.rows.push_back(rows);
+      }
+    } else if (argument.rfind("--rounds=", 0) == 0) {
+      options.rounds = std::atoi(argument.c_str() + 9);
+      if (options.rounds <= 0) return false;
+    } else if (argument.rfind("--type=", 0) == 0) {
+      options.type = argument.substr(7);
+    } else {
+      return false;
+    }
+  }
+  return true;
+}
+
+int Main(int argc, char** argv) {
+  Options options;
+  if (!ParseOptions(argc, argv, options)) {
+    std::fprintf(stderr, "usage: gemm_bench [--m=256,1024] [--rounds=5] [--type=F32|BF16|I8]\n");
+    return 2;
+  }
+#ifdef _OPENMP
+  omp_set_num_threads(1);
+#endif
+  PinToThisCore();
+  const char* isa = std::getenv("OVI_CPU_ISA");
+  std::printf("{\n  \"cpu\": \"%s\",\n  \"isa\": \"%s\",\n  \"threads\": 1,\n  \"peaks\": {",
+              CpuModel().c_str(), isa == nullptr ? "all" : isa);
+  const char* comma = "";
+  for (const char* unit : bench::PeakUnits()) {
+    std::printf("%s\"%s\": %.1f", comma, unit, bench::MeasurePeak(unit, 20).gflops);
+    comma = ", ";
+  }
+  std::printf("},\n  \"results\": [");
+  comma = "\n    ";
+  for (const DType type : {DType::kF32, DType::kBF16, DType::kI8}) {
+    if (!options.type.empty() && options.type != DTypeName(type)) continue;
+    for (const std::int64_t m : options.rows) {
+      for (const Layer& layer : kLayers) {
+        const GemmKernel kernel = cpu::ChooseGemmKernel(type, cpu::CpuFeatures());
+        std::printf("%s%s", comma, ResultLine(type, kernel, m, layer, options.rounds).c_str());
+        std::fflush(stdout);
+        comma = ",\n    ";
+      }
+    }
+  }
+  std::printf("\n  ]\n}\n");
+  return 0;
+}
+
+}  // namespace
+}  // namespace ovi
+
+int main(int argc, char** argv) {
+  return ovi::Main(argc, argv);
+}

@@ -1,0 +1,242 @@
+// check_golden DIR [--policy reference|as_executed] [--backend cpu|guard] [--test ID]
+//
+// Computes every test of a golden set with the engine and holds it against the set's own limits. A line a
+// tensor; exit 1 on a failure, on an output that was not computed or a test id that is not known, 2 on bad
+// usage.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "base/status.h"
+#include "kernels/cpu/cpu_backend.h"
+#include "kernels/guard_backend.h"
+#include "tests/golden/golden_set.h"
+#include "tests/golden/runner.h"
+
+namespace ovi::golden {
+namespace {
+
+struct Options {
+  std::string folder;
+  std::string only_test;
+  PrecisionPolicy policy = PrecisionPolicy::kReference;
+  bool guard = false;
+};
+
+struct Difference {
+  double rel_l2 = 0;
+  double max_abs = 0;
+  double psnr_db = 200;  // peak = range of the reference
+};
+
+Difference Compare(const std::vector<float>& got, const std::vector<float>& reference) {
+  Difference d;
+  double squares = 0;
+  double norm = 0;
+  const auto [low, high] = std::minmax_element(reference.begin(), reference.end());
+  for (std::size_t i = 0; i < reference.size(); ++i) {
+    const double difference = static_cast<double>(got[i]) - reference[i];
+    squares += difference * difference;
+    norm += static_cast<double>(reference[i]) * reference[i];
+    // A NaN must not hide behind max(), which ignores it.
+    d.max_abs = std::isnan(difference) ? HUGE_VAL : std::max(d.max_abs, std::abs(difference));
+  }
+  if (std::isnan(squares)) squares = HUGE_VAL;
+  d.rel_l2 = norm > 0 ? std::sqrt(squares / norm) : std::sqrt(squares);
+  const double range = reference.empty() ? 0 : static_cast<double>(*high) - *low;
+  const double mean = reference.empty() ? 0 : squares / static_cast<double>(reference.size());
+  if (mean > 0 && range > 0) d.psnr_db = std::min(200.0, 10 * std::log10(range * range / mean));
+  return d;
+}
+
+bool Within(const Difference& d, const Tolerance& limit) {
+  if (limit.exact) return d.max_abs == 0;
+  return (!limit.rel_l2 || d.rel_l2 <= *limit.rel_l2) && (!limit.max_abs || d.max_abs <= *limit.max_abs);
+}
+
+std::string LimitText(const Tolerance& limit) {
+  if (limit.exact) return "exact";
+  if (!limit.rel_l2 && !limit.max_abs) return "none";
+  return absl::StrFormat("%.2g / %.2g", limit.rel_l2.value_or(HUGE_VAL), limit.max_abs.value_or(HUGE_VAL));
+}
+
+// What the manifest says of bf16 weights and activations.
+struct Bf16Guidance {
+  double forward_rel_l2_max = HUGE_VAL;
+  double psnr_db_min = 0;
+};
+
+Bf16Guidance GuidanceOf(const Set& set) {
+  Bf16Guidance guidance;
+  const nlohmann::json modes = set.manifest()
+                                   .value("precision_guidance", nlohmann::json::object())
+                                   .value("modes", nlohmann::json::array());
+  for (const nlohmann::json& mode : modes) {
+    if (mode.value("mode", "") != "bf16 weights and activations") continue;
+    const nlohmann::json limits = mode.value("suggested_limits", nlohmann::json::object());
+    guidance.forward_rel_l2_max = limits.value("forward_rel_l2_max", guidance.forward_rel_l2_max);
+    guidance.psnr_db_min = limits.value("pipeline_psnr_db_min", guidance.psnr_db_min);
+  }
+  return guidance;
+}
+
+// Verdict on a tensor as executed: the guidance speaks of velocities and of final latents, of nothing else.
+// Below kActive the mode would not have been active at all.
+std::string Bf16Verdict(const std::string& tensor, const Difference& d, const Bf16Guidance& guidance,
+                        bool& failed) {
+  constexpr double kActive = 1e-3;
+  if (tensor.ends_with(".vid_out") || tensor.ends_with(".audio_out")) {
+    const bool pass = d.rel_l2 <= guidance.forward_rel_l2_max && d.rel_l2 >= kActive;
+    failed |= !pass;
+    return absl::StrFormat("guidance rel_l2 %.2g..%.2g  %s", kActive, guidance.forward_rel_l2_max,
+                           pass ? "PASS" : "FAIL");
+  }
+  if (tensor.find("final_latents") != std::string::npos) {
+    const bool pass = d.psnr_db >= guidance.psnr_db_min;
+    failed |= !pass;
+    return absl::StrFormat("guidance psnr >= %.0f dB  %s", guidance.psnr_db_min, pass ? "PASS" : "FAIL");
+  }
+  return "-";
+}
+
+class Checker {
+ public:
+  Checker(const Set& set, const Options& options)
+      : set_(set), options_(options), guidance_(GuidanceOf(set)) {}
+
+  absl::Status RunTest(const Test& test, Backend& backend) {
+    const Runner runner = FindRunner(test.id);
+    if (!runner) {
+      Fail(absl::StrCat(test.id, ": unknown test id"));
+      return absl::OkStatus();
+    }
+    constexpr std::int64_t kArenaBytes = std::int64_t{1} << 30;
+    OVI_ASSIGN_OR_RETURN(std::unique_ptr<DeviceBlock> block, backend.AllocateBlock(kArenaBytes));
+    Arena arena(std::move(block));
+    OVI_ASSIGN_OR_RETURN(const std::unique_ptr<Stream> stream, backend.NewStream());
+    Results results;
+    absl::Status status;
+    try {
+      status = runner({set_, test, Runtime{backend, *stream, arena}, options_.policy}, results);
+    } catch (const nlohmann::json::exception& error) {
+      status = absl::InvalidArgumentError(absl::StrCat("params: ", error.what()));
+    }
+    if (!status.ok()) Fail(absl::StrCat(test.id, ": ", status.ToString()));
+    for (const std::string& output : test.outputs) CheckOutput(test.id, output, results);
+    return absl::OkStatus();
+  }
+
+  int failures() const { return failures_; }
+  int tensors() const { return tensors_; }
+
+ private:
+  void Fail(const std::string& line) {
+    ++failures_;
+    std::printf("%s  FAIL\n", line.c_str());
+  }
+
+  void CheckOutput(const std::string& id, const std::string& output, const Results& results) {
+    ++tensors_;
+    const absl::StatusOr<Reference> reference = set_.Tensor(output);
+    if (!reference.ok())
+      return Fail(absl::StrCat(id, "  ", output, "  ", std::string(reference.status().message())));
+    const auto found = results.find(output);
+    if (found == results.end()) return Fail(absl::StrCat(id, "  ", output, "  not computed"));
+    if (found->second.size() != reference->values.size()) {
+      return Fail(absl::StrCat(id, "  ", output, "  ", found->second.size(), " values, expected ",
+                               reference->values.size()));
+    }
+    const Difference d = Compare(found->second, reference->values);
+    std::string verdict;
+    bool failed = false;
+    if (options_.policy == PrecisionPolicy::kReference) {
+      const Tolerance limit = set_.ToleranceOf(output);
+      failed = !Within(d, limit);
+      verdict = absl::StrFormat("limits %s  %s", LimitText(limit), failed ? "FAIL" : "PASS");
+    } else {
+      verdict = Bf16Verdict(output, d, guidance_, failed);
+    }
+    failures_ += failed ? 1 : 0;
+    std::printf(
+        "%-20s %-46s rel_l2 %.3e  max_abs %.3e  %s%s\n", id.c_str(), output.c_str(), d.rel_l2, d.max_abs,
+        options_.policy == PrecisionPolicy::kReference ? ""
+                                                       : absl::StrFormat("psnr %.1f dB  ", d.psnr_db).c_str(),
+        verdict.c_str());
+  }
+
+  const Set& set_;
+  const Options& options_;
+  Bf16Guidance guidance_;
+  int failures_ = 0;
+  int tensors_ = 0;
+};
+
+// 0 or 1 as a program's exit code, or an error for unusable input.
+absl::StatusOr<int> Check(const Options& options) {
+  OVI_ASSIGN_OR_RETURN(const Set set, Set::Open(options.folder));
+  std::unique_ptr<Backend> backend = MakeCpuBackend();
+  if (options.guard) backend = MakeGuardBackend(std::move(backend));
+  Checker checker(set, options);
+  int tests = 0;
+  for (const Test& test : set.tests()) {
+    if (!options.only_test.empty() && test.id != options.only_test) continue;
+    ++tests;
+    OVI_RETURN_IF_ERROR(checker.RunTest(test, *backend));
+  }
+  if (tests == 0)
+    return absl::InvalidArgumentError(absl::StrCat("no test ", options.only_test, " in ", options.folder));
+  std::printf("%d tests, %d tensors, %d failures\n", tests, checker.tensors(), checker.failures());
+  return checker.failures() == 0 ? 0 : 1;
+}
+
+// False on bad usage.
+bool ParseOptions(int argc, char** argv, Options& options) {
+  const std::vector<std::string> arguments(argv + 1, argv + argc);
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    const std::string& argument = arguments[i];
+    if (!argument.starts_with("--")) {
+      if (!options.folder.empty()) return false;
+      options.folder = argument;
+      continue;
+    }
+    if (i + 1 == arguments.size()) return false;
+    const std::string& value = arguments[++i];
+    if (argument == "--policy" && (value == "reference" || value == "as_executed")) {
+      options.policy = value == "reference" ? PrecisionPolicy::kReference : PrecisionPolicy::kAsExecuted;
+    } else if (argument == "--backend" && (value == "cpu" || value == "guard")) {
+      options.guard = value == "guard";
+    } else if (argument == "--test") {
+      options.only_test = value;
+    } else {
+      return false;
+    }
+  }
+  return !options.folder.empty();
+}
+
+int Main(int argc, char** argv) {
+  Options options;
+  if (!ParseOptions(argc, argv, options)) {
+    std::fprintf(
+        stderr,
+        "usage: check_golden DIR [--policy reference|as_executed] [--backend cpu|guard] [--test ID]\n");
+    return 2;
+  }
+  const absl::StatusOr<int> code = Check(options);
+  if (!code.ok()) {
+    std::fprintf(stderr, "check_golden: %s\n", std::string(code.status().message()).c_str());
+    return 1;
+  }
+  return *code;
+}
+
+}  // namespace
+}  // namespace ovi::golden
+
+int main(int argc, char** argv) {
+  return ovi::golden::Main(argc, argv);
+}

@@ -1,0 +1,443 @@
+// Gemm against a plain double loop, on every kernel this processor can run.
+//
+// Method: operands are small multiples of powers of two, so that every f32 sum is exact whatever its order;
+// then each rounding of the contract shows, and results without an activation must agree to the last bit.
+#include "kernels/gemm.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/cpu/features.h"
+#include "kernels/cpu/gemm.h"
+#include "kernels/cpu/gemm_amx.h"
+#include "kernels/cpu/gemm_epilogue.h"
+#include "kernels/cpu/parallel.h"
+#include "tests/kernels/test_block.h"
+
+namespace ovi {
+namespace {
+
+using cpu::GemmKernel;
+using test::OwnedTensor;
+
+std::vector<GemmKernel> KernelsFor(DType dtype) {
+  const cpu::Features& features = cpu::CpuFeatures();
+  if (dtype == DType::kF32) return {GemmKernel::kOneDnn};
+  std::vector<GemmKernel> kernels = {GemmKernel::kPortable};
+  if (dtype == DType::kI8 ? features.avx512_vnni : features.avx512) kernels.push_back(GemmKernel::kOneDnn);
+  if (features.amx) kernels.push_back(GemmKernel::kAmx);
+  return kernels;
+}
+
+struct Size {
+  std::int64_t m, n, k;
+};
+constexpr Size kSizes[] = {{1, 1, 1},      {3, 5, 7},   {157, 20, 64},   {1, 192, 3072},
+                           {257, 65, 129}, {2, 33, 31}, {7, 16, 1000},   {64, 800, 130},
+                           {300, 33, 513}, {0, 5, 7},   {513, 100, 1111}};
+
+struct Epilogue {
+  const char* name;
+  bool bias;
+  Activation activation;
+  bool gate;
+  bool residual;
+  bool aliased;
+};
+constexpr Epilogue kEpilogues[] = {
+    {"plain", false, Activation::kNone, false, false, false},
+    {"bias", true, Activation::kNone, false, false, false},
+    {"gelu", true, Activation::kGeluTanh, false, false, false},
+    {"silu", true, Activation::kSilu, false, false, false},
+    {"residual", true, Activation::kNone, false, true, false},
+    {"gated", true, Activation::kNone, true, true, false},
+    {"gated in place", false, Activation::kNone, true, true, true},
+    {"gelu in place", true, Activation::kGeluTanh, false, true, true},
+};
+
+struct Problem {
+  DType type;
+  DType out_type;
+  DType residual_type;
+  Size size;
+  OwnedTensor a, a_scale, w, bias, gate, residual;
+};
+
+// Multiples of 1/16 in [-3/16, 3/16]; for int8 integers in [-9, 9] with scales that are powers of two.
+Problem MakeProblem(DType type, DType out_type, DType residual_type, const Size& size, unsigned seed) {
+  std::mt19937 random(seed);
+  const auto fill = [&](DType dtype, const Shape& shape, int limit, float unit) {
+    OwnedTensor tensor(dtype, shape);
+    std::uniform_int_distribution<int> pick(-limit, limit);
+    for (std::int64_t i = 0; i < tensor.elements(); ++i)
+      tensor.set(i, static_cast<float>(pick(random)) * unit);
+    return tensor;
+  };
+  const auto& [m, n, k] = size;
+  Problem p{type, out_type, residual_type, size, {}, {}, {}, {}, {}, {}};
+  const bool int8 = type == DType::kI8;
+  p.a = int8 ? fill(DType::kI8, {m, k}, 127, 1.0f) : fill(type, {m, k}, 3, 0.0625f);
+  p.w = fill(DType::kF32, {n, k}, 3, 0.0625f);
+  p.bias = fill(DType::kF32, {n}, 40, 0.0625f);
+  p.gate = fill(DType::kF32, {n}, 6, 0.25f);
+  p.residual = fill(residual_type, {m, n}, 60, 0.0625f);
+  if (!int8) return p;
+  // |w| reaches 127/64 in every row, so that the row's scale is 1/64 and its quantised values are exact.
+  for (std::int64_t row = 0; row < n; ++row) {
+    for (std::int64_t i = 0; i < k; ++i) p.w.set(row * k + i, p.w.get(row * k + i) * 4);
+    p.w.set(row * k, 127.0f / 64);
+  }
+  p.a_scale = OwnedTensor(DType::kF32, {m});
+  for (std::int64_t row = 0; row < m; ++row) p.a_scale.set(row, row % 2 == 0 ? 0.0625f : 0.125f);
+  return p;
+}
+
+float Round(float x, DType dtype) {
+  return dtype == DType::kBF16 ? RoundToBFloat16(x) : x;
+}
+
+std::vector<double> Doubles(const OwnedTensor& tensor) {
+  std::vector<double> values;
+  for (std::int64_t i = 0; i < tensor.elements(); ++i) values.push_back(tensor.get(i));
+  return values;
+}
+
+// The contract, word for word.
+std::vector<float> Reference(const Problem& p, const Epilogue& epilogue) {
+  const auto& [m, n, k] = p.size;
+  std::vector<float> out(static_cast<std::size_t>(m * n));
+  const std::vector<double> a = Doubles(p.a);
+  const std::vector<double> w = Doubles(p.w);
+  for (std::int64_t row = 0; row < m; ++row) {
+    for (std::int64_t column = 0; column < n; ++column) {
+      double sum = 0;
+      for (std::int64_t i = 0; i < k; ++i)
+        sum += a[static_cast<std::size_t>(row * k + i)] * w[static_cast<std::size_t>(column * k + i)];
+      if (p.type == DType::kI8) sum *= p.a_scale.get(row);
+      if (epilogue.bias) sum += p.bias.get(column);
+      float y = Round(static_cast<float>(sum), p.out_type);
+      if (epilogue.activation == Activation::kGeluTanh) {
+        const double x = y;  // x/2 (1 + tanh(u)) = x / (1 + exp(-2u))
+        y = Round(
+            static_cast<float>(x / (1 + std::exp(-2 * std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)))),
+            p.out_type);
+      }
+      if (epilogue.activation == Activation::kSilu) {
+        y = Round(static_cast<float>(y / (1 + std::exp(-double{y}))), p.out_type);
+      }
+      if (epilogue.gate) y = Round(p.gate.get(column) * y, p.out_type);
+      if (epilogue.residual) y = Round(p.residual.get(row * n + column) + y, p.out_type);
+      out[static_cast<std::size_t>(row * n + column)] = y;
+    }
+  }
+  return out;
+}
+
+OwnedTensor Copy(const OwnedTensor& from) {
+  OwnedTensor copy(from.tensor().dtype, from.tensor().shape);
+  std::memcpy(copy.tensor().data, from.tensor().data, static_cast<std::size_t>(from.tensor().bytes()));
+  return copy;
+}
+
+// Runs rows [begin, begin + count) of the problem.
+OwnedTensor RunProblem(const Problem& p, const Epilogue& epilogue, GemmKernel kernel, std::int64_t begin,
+                       std::int64_t count) {
+  const auto& [m, n, k] = p.size;
+  Arena arena = test::MakeTestArena((n + 64) * (k + 64) * 4 + (1 << 20));
+  const absl::StatusOr<GemmWeight> weight = cpu::AllocateGemmWeight(arena, p.type, n, k, "w", kernel);
+  EXPECT_TRUE(weight.ok()) << weight.status();
+  if (!weight.ok()) return {};
+  std::memset(weight->storage.data, 0xff, static_cast<std::size_t>(weight->storage.bytes()));  // NaN
+  const absl::Status packed = cpu::PackGemmWeight(*weight, p.w.host(), kernel);
+  EXPECT_TRUE(packed.ok()) << packed;
+
+  const OwnedTensor residual = Copy(p.residual);
+  OwnedTensor out(p.out_type, {count, n});
+  Gemm op;
+  op.a = p.a.tensor().Slice(begin, count);
+  if (p.type == DType::kI8) op.a_scale = p.a_scale.tensor().Slice(begin, count);
+  op.weight = &*weight;
+  if (epilogue.bias) op.bias = p.bias.tensor();
+  op.activation = epilogue.activation;
+  if (epilogue.gate) op.gate = p.gate.tensor();
+  if (epilogue.residual) op.residual = residual.tensor().Slice(begin, count);
+  op.out = epilogue.aliased ? op.residual : out.tensor();
+  const absl::Status valid = Validate(op);
+  EXPECT_TRUE(valid.ok()) << valid;
+  const absl::Status ran = cpu::RunGemm(op, kernel);
+  EXPECT_TRUE(ran.ok()) << ran;
+  if (epilogue.aliased) {
+    std::memcpy(out.tensor().data, op.out.data, static_cast<std::size_t>(out.tensor().bytes()));
+  }
+  return out;
+}
+
+std::string Name(const Problem& p, const Epilogue& epilogue, GemmKernel kernel) {
+  return absl::StrCat(std::string(cpu::GemmKernelName(kernel)), " ", std::string(DTypeName(p.type)), " to ",
+                      std::string(DTypeName(p.out_type)), " M=", p.size.m, " N=", p.size.n, " K=", p.size.k,
+                      " ", epilogue.name);
+}
+
+void ExpectMatches(const Problem& p, const Epilogue& epilogue, GemmKernel kernel) {
+  SCOPED_TRACE(Name(p, epilogue, kernel));
+  const std::vector<float> expected = Reference(p, epilogue);
+  const OwnedTensor got = RunProblem(p, epilogue, kernel, 0, p.size.m);
+  // An activation is not exact in f32: its last bit may move a rounding to bf16 by one step of 2^-8.
+  const bool exact = epilogue.activation == Activation::kNone;
+  int off = 0;
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    const float y = got.get(static_cast<std::int64_t>(i));
+    if (y == expected[i]) continue;
+    ++off;
+    const double step = p.out_type == DType::kBF16 ? 0x1p-7 : 2e-6;
+    ASSERT_TRUE(!exact && std::fabs(y - expected[i]) <= step * std::fabs(expected[i]) + 1e-6)
+        << "element " << i << ": " << y << ", expected " << expected[i];
+  }
+  if (p.out_type == DType::kBF16) {
+    EXPECT_LE(off, 1 + static_cast<int>(expected.size() / 1000));
+  }
+}
+
+struct Types {
+  DType type, out, residual;
+};
+class GemmTypes : public testing::TestWithParam<Types> {};
+
+TEST_P(GemmTypes, MatchesThePlainLoopAtEverySize) {
+  const auto [type, out, residual] = GetParam();
+  for (const Size& size : kSizes) {
+    const Problem p = MakeProblem(type, out, residual, size, 1);
+    for (const GemmKernel kernel : KernelsFor(type)) ExpectMatches(p, kEpilogues[1], kernel);
+  }
+}
+
+TEST_P(GemmTypes, RoundsWhereTheContractSaysInEveryEpilogue) {
+  const auto [type, out, residual] = GetParam();
+  for (const Size& size : {Size{70, 37, 96}, Size{3, 600, 40}}) {
+    const Problem p = MakeProblem(type, out, residual, size, 2);
+    for (const Epilogue& epilogue : kEpilogues) {
+      if (epilogue.aliased && residual != out) continue;
+      for (const GemmKernel kernel : KernelsFor(type)) ExpectMatches(p, epilogue, kernel);
+    }
+  }
+}
+
+TEST_P(GemmTypes, ARowDoesNotDependOnTheRowsAroundItOrOnThreads) {
+  const auto [type, out, residual] = GetParam();
+  Problem p = MakeProblem(type, out, residual, {300, 130, 1500}, 3);
+  std::mt19937 random(4);  // sums that round, so that their order shows
+  std::normal_distribution<float> normal;
+  if (type != DType::kI8) {
+    for (std::int64_t i = 0; i < p.a.elements(); ++i) p.a.set(i, normal(random));
+  }
+  for (std::int64_t i = 0; i < p.w.elements(); ++i) p.w.set(i, normal(random));
+  const std::int64_t row_bytes = p.size.n * ElementBytes(out);
+  for (const GemmKernel kernel : KernelsFor(type)) {
+    // oneDNN promises nothing of the kind for f32 and bf16.
+    if (kernel == GemmKernel::kOneDnn && type != DType::kI8) continue;
+    SCOPED_TRACE(Name(p, kEpilogues[5], kernel));
+    const OwnedTensor all = RunProblem(p, kEpilogues[5], kernel, 0, p.size.m);
+    for (const auto& [begin, count] :
+         {std::pair{0, 1}, std::pair{17, 5}, std::pair{33, 100}, std::pair{299, 1}}) {
+      const OwnedTensor some = RunProblem(p, kEpilogues[5], kernel, begin, count);
+      EXPECT_EQ(std::memcmp(some.tensor().data, all.tensor().data + begin * row_bytes,
+                            static_cast<std::size_t>(count * row_bytes)),
+                0)
+          << "rows from " << begin << ", " << count;
+    }
+#ifdef _OPENMP
+    const int threads = omp_get_max_threads();
+    for (const int count : {1, 2, 3, 7}) {
+      omp_set_num_threads(count);
+      const OwnedTensor again = RunProblem(p, kEpilogues[5], kernel, 0, p.size.m);
+      EXPECT_EQ(
+          std::memcmp(again.tensor().data, all.tensor().data, static_cast<std::size_t>(p.size.m * row_bytes)),
+          0)
+          << count << " threads";
+    }
+    omp_set_num_threads(threads);
+#endif
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, GemmTypes,
+                         testing::Values(Types{DType::kF32, DType::kF32, DType::kF32},
+                                         Types{DType::kF32, DType::kBF16, DType::kBF16},
+                                         Types{DType::kBF16, DType::kBF16, DType::kBF16},
+                                         Types{DType::kBF16, DType::kF32, DType::kF32},
+                                         Types{DType::kBF16, DType::kBF16, DType::kF32},
+                                         Types{DType::kI8, DType::kBF16, DType::kBF16},
+                                         Types{DType::kI8, DType::kF32, DType::kF32},
+                                         Types{DType::kI8, DType::kF32, DType::kBF16}),
+                         [](const auto& test_info) {
+                           return absl::StrCat(std::string(DTypeName(test_info.param.type)), "to",
+                                               std::string(DTypeName(test_info.param.out)), "with",
+                                               std::string(DTypeName(test_info.param.residual)));
+                         });
+
+TEST(Gemm, KeepsF32AccuracyOnRandomNumbers) {
+  Problem p = MakeProblem(DType::kF32, DType::kF32, DType::kF32, {33, 70, 2000}, 5);
+  std::mt19937 random(6);
+  std::normal_distribution<float> normal;
+  for (std::int64_t i = 0; i < p.a.elements(); ++i) p.a.set(i, normal(random));
+  for (std::int64_t i = 0; i < p.w.elements(); ++i) p.w.set(i, normal(random));
+  for (const Epilogue& epilogue : {kEpilogues[1], kEpilogues[2], kEpilogues[3], kEpilogues[5]}) {
+    const std::vector<float> expected = Reference(p, epilogue);
+    const OwnedTensor got = RunProblem(p, epilogue, GemmKernel::kOneDnn, 0, p.size.m);
+    double error = 0;
+    double norm = 0;
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+      error += std::pow(got.get(static_cast<std::int64_t>(i)) - double{expected[i]}, 2);
+      norm += std::pow(double{expected[i]}, 2);
+    }
+    EXPECT_LT(std::sqrt(error / norm), 1e-6) << epilogue.name;
+  }
+}
+
+// A weight of each float dtype, all holding the same numbers.
+TEST(Gemm, TakesWeightsOfEveryFloatDtype) {
+  constexpr std::int64_t kN = 45;
+  constexpr std::int64_t kK = 70;
+  std::vector<float> values;
+  std::vector<std::uint8_t> f8;
+  std::vector<std::uint16_t> f16;
+  for (std::int64_t i = 0; i < kN * kK; ++i) {
+    // Exponent 4-10, any mantissa: exact in f8, f16, bf16 and f32.
+    const auto byte = static_cast<std::uint8_t>((i % 2) << 7 | (4 + i % 7) << 3 | (i * 5 % 8));
+    f8.push_back(byte);
+    values.push_back(Float8E4M3ToFloat(byte));
+    const auto bits = std::bit_cast<std::uint32_t>(values.back());
+    f16.push_back(static_cast<std::uint16_t>((bits >> 16 & 0x8000u) | ((bits >> 23 & 0xffu) - 112) << 10 |
+                                             (bits >> 13 & 0x3ffu)));
+    ASSERT_EQ(HalfToFloat(f16.back()), values.back());
+  }
+  const OwnedTensor f32(DType::kF32, {kN, kK}, values);
+  const OwnedTensor bf16(DType::kBF16, {kN, kK}, values);
+  const Shape shape{kN, kK};
+  for (const DType type : {DType::kF32, DType::kBF16, DType::kI8}) {
+    for (const GemmKernel kernel : KernelsFor(type)) {
+      const auto pack = [&](const HostTensor& src) {
+        Arena arena = test::MakeTestArena(1 << 20);
+        const GemmWeight weight = *cpu::AllocateGemmWeight(arena, type, kN, kK, "w", kernel);
+        std::memset(weight.storage.data, 0, static_cast<std::size_t>(weight.storage.bytes()));
+        EXPECT_TRUE(cpu::PackGemmWeight(weight, src, kernel).ok());
+        return std::vector<std::byte>(arena.Allocate(DType::kU8, {0}, "end")->data - arena.bytes_in_use(),
+                                      arena.Allocate(DType::kU8, {0}, "end")->data);
+      };
+      const std::vector<std::byte> expected = pack(f32.host());
+      EXPECT_TRUE(pack(bf16.host()) == expected);
+      EXPECT_TRUE(pack({f16.data(), DType::kF16, shape}) == expected);
+      EXPECT_TRUE(pack({f8.data(), DType::kF8E4M3, shape}) == expected);
+    }
+  }
+}
+
+TEST(Gemm, RefusesAWeightSourceOfAnotherShapeOrDtype) {
+  Arena arena = test::MakeTestArena(1 << 20);
+  const GemmWeight weight = *cpu::AllocateGemmWeight(arena, DType::kF32, 5, 7, "w");
+  EXPECT_THAT(std::string(cpu::PackGemmWeight(weight, OwnedTensor(DType::kF32, {7, 5}).host()).message()),
+              testing::HasSubstr("F32 7x5, expected a float (N, K) of 5x7"));
+  EXPECT_FALSE(cpu::PackGemmWeight(weight, OwnedTensor(DType::kI8, {5, 7}).host()).ok());
+}
+
+TEST(Gemm, AllocationNamesTheWeightThatDoesNotFit) {
+  Arena arena = test::MakeTestArena(1000);
+  const absl::Status status = cpu::AllocateGemmWeight(arena, DType::kBF16, 100, 100, "blocks.3.ffn").status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(status.message()), testing::HasSubstr("blocks.3.ffn"));
+}
+
+TEST(Gemm, ValidateNamesTheBrokenClause) {
+  Arena arena = test::MakeTestArena(1 << 20);
+  const GemmWeight weight = *cpu::AllocateGemmWeight(arena, DType::kBF16, 5, 7, "w");
+  const OwnedTensor a(DType::kBF16, {3, 7});
+  const OwnedTensor out(DType::kBF16, {3, 5});
+  const OwnedTensor row(DType::kF32, {5});
+  const OwnedTensor wrong_row(DType::kF32, {4});
+  const OwnedTensor out_f32(DType::kF32, {3, 5});
+  const OwnedTensor narrow(DType::kBF16, {3, 6});
+  Gemm good;
+  good.a = a.tensor();
+  good.weight = &weight;
+  good.bias = row.tensor();
+  good.out = out.tensor();
+  EXPECT_TRUE(Validate(good).ok());
+  struct Case {
+    const char* message;
+    void (*spoil)(Gemm&, const Tensor&, const Tensor&, const Tensor&, const Tensor&);
+  };
+  const Case cases[] = {
+      {"weight is missing", [](Gemm& op, auto&, auto&, auto&, auto&) { op.weight = nullptr; }},
+      {"a is BF16 3x6, expected BF16 3x7", [](Gemm& op, auto&, auto&, auto&, auto& x) { op.a = x; }},
+      {"out is BF16 3x6, expected BF16 3x5", [](Gemm& op, auto&, auto&, auto&, auto& x) { op.out = x; }},
+      {"bias is F32 4, expected F32 5", [](Gemm& op, auto&, auto& wrong, auto&, auto&) { op.bias = wrong; }},
+      {"gate needs a residual", [](Gemm& op, auto& right, auto&, auto&, auto&) { op.gate = right; }},
+      {"a_scale needs an I8 weight", [](Gemm& op, auto& right, auto&, auto&, auto&) { op.a_scale = right; }},
+      {"must have out's dtype",
+       [](Gemm& op, auto&, auto&, auto& f32, auto&) {
+         op.residual = f32;
+         op.out.data = f32.data;
+       }},
+  };
+  for (const Case& c : cases) {
+    Gemm op = good;
+    c.spoil(op, row.tensor(), wrong_row.tensor(), out_f32.tensor(), narrow.tensor());
+    const absl::Status status = Validate(op);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInternal) << c.message;
+    EXPECT_THAT(std::string(status.message()), testing::HasSubstr(c.message));
+  }
+}
+
+// 54,900 tokens of the largest preset: 787 million outputs, 3.1e9 bytes of f32.
+TEST(Gemm, OffsetsPassTwoToTheThirtyOne) {
+  EXPECT_EQ(cpu::ElementOffset(54'899, 14'336, 14'335), 54'900LL * 14'336 - 1);
+  EXPECT_EQ(cpu::ElementOffset(1'000'000, 14'336, 1), 14'336'000'001LL);
+}
+
+TEST(AmxLayout, BlocksTileTheWeightWithoutGapsOrOverlap) {
+  for (const Size& size : {Size{0, 1, 1}, Size{0, 33, 31}, Size{0, 800, 130}, Size{0, 3072, 3072},
+                           Size{0, 14'336, 3072}, Size{0, 3072, 14'336}, Size{0, 262'144, 8192}}) {
+    const cpu::AmxLayout layout(DType::kBF16, size.n, size.k);
+    std::int64_t next = 0;
+    for (std::int64_t group = 0; group < layout.panels(); group += cpu::AmxLayout::kGroupPanels) {
+      const std::int64_t end = std::min(group + cpu::AmxLayout::kGroupPanels, layout.panels());
+      for (std::int64_t block = 0; block < layout.blocks(); ++block) {
+        ASSERT_LE(layout.BlockSteps(block), cpu::AmxLayout::kBlockSteps);
+        ASSERT_GE(layout.BlockSteps(block), 1);
+        for (std::int64_t panel = group; panel < end; ++panel) {
+          ASSERT_EQ(layout.Offset(panel, block), next);
+          next += layout.BlockSteps(block) * cpu::AmxLayout::kPanelStepBytes;
+        }
+      }
+    }
+    EXPECT_EQ(next, layout.bytes());
+    EXPECT_GE(layout.bytes(), size.n * size.k * 2);  // the last size: 4.3e9
+  }
+}
+
+TEST(GemmKernels, FollowTheProcessor) {
+  const cpu::Features old{};
+  cpu::Features avx512{};
+  avx512.avx512 = true;
+  cpu::Features vnni = avx512;
+  vnni.avx512_bf16 = vnni.avx512_vnni = true;
+  cpu::Features amx = vnni;
+  amx.amx = true;
+  EXPECT_EQ(cpu::ChooseGemmKernel(DType::kF32, amx), GemmKernel::kOneDnn);
+  EXPECT_EQ(cpu::ChooseGemmKernel(DType::kBF16, amx), GemmKernel::kAmx);
+  EXPECT_EQ(cpu::ChooseGemmKernel(DType::kI8, amx), GemmKernel::kAmx);
+  EXPECT_EQ(cpu::ChooseGemmKernel(DType::kBF16, vnni), GemmKernel::kOneDnn);
+  EXPECT_EQ(cpu::ChooseGemmKernel(DType::kI8, vnni), GemmKernel::kOneDnn);
+  EXPECT_EQ(cpu::ChooseGemmKernel(DType::kI8, avx512), GemmKernel::kPortable);
+  EXPECT_EQ(cpu::ChooseGemmKernel(DType::kBF16, old), GemmKernel::kPortable);
+}
+
+}  // namespace
+}  // namespace ovi

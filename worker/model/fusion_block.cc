@@ -1,0 +1,252 @@
+#include "worker/model/fusion_block.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/status.h"
+
+namespace ovi {
+namespace {
+
+// The feed-forward's hidden activation is ffn_dim / dim times as wide as a token: it is made for so many
+// tokens at a time.
+constexpr std::int64_t kFeedForwardRows = 4096;
+
+enum ModulationVector : std::int64_t { kShiftSelf, kScaleSelf, kGateSelf, kShiftFfn, kScaleFfn, kGateFfn };
+
+float AttentionScale(const TowerConfig& config) {
+  return 1.0f / std::sqrt(static_cast<float>(config.head_dim()));
+}
+
+float Eps(const TowerConfig& config) {
+  return static_cast<float>(config.eps);
+}
+
+// LN(x) * (1 + scale) + shift, segment by segment.
+void NormAndModulate(const Runtime& runtime, const TowerConfig& config, const RowModulation& mod,
+                     std::int64_t shift, std::int64_t scale, const Tensor& x, const Tensor& out) {
+  for (std::size_t s = 0; s < mod.segments.size(); ++s) {
+    const RowSegment& segment = mod.segments[s];
+    runtime.stream.Run(LayerNorm{.x = x.Slice(segment.begin, segment.count),
+                                 .scale = mod.Vector(s, scale, config.dim),
+                                 .shift = mod.Vector(s, shift, config.dim),
+                                 .eps = Eps(config),
+                                 .out = out.Slice(segment.begin, segment.count)});
+  }
+}
+
+void Project(const Runtime& runtime, const LinearParams& linear, const Tensor& in, const Tensor& out) {
+  runtime.stream.Run(Gemm{.a = in, .weight = &linear.weight, .bias = linear.bias, .out = out});
+}
+
+absl::Status FeedForward(const Runtime& runtime, const BlockParams& block, const RowModulation& mod,
+                         TowerStream& stream) {
+  const TowerConfig& config = *stream.config;
+  ArenaScope scope(runtime.arena);
+  const std::int64_t rows = stream.x.shape[0];
+  OVI_ASSIGN_OR_RETURN(const Tensor h,
+                       AllocateLike(runtime, stream.x, rows, config.dim, "feed-forward input"));
+  OVI_ASSIGN_OR_RETURN(const Tensor hidden, AllocateLike(runtime, stream.x, std::min(rows, kFeedForwardRows),
+                                                         config.ffn_dim, "feed-forward hidden"));
+  NormAndModulate(runtime, config, mod, kShiftFfn, kScaleFfn, stream.x, h);
+  for (std::size_t s = 0; s < mod.segments.size(); ++s) {
+    const RowSegment& segment = mod.segments[s];
+    for (std::int64_t done = 0; done < segment.count; done += kFeedForwardRows) {
+      const std::int64_t begin = segment.begin + done;
+      const std::int64_t count = std::min(kFeedForwardRows, segment.count - done);
+      const Tensor middle = hidden.Slice(0, count);
+      const Tensor x = stream.x.Slice(begin, count);
+      runtime.stream.Run(Gemm{.a = h.Slice(begin, count),
+                              .weight = &block.ffn_in.weight,
+                              .bias = block.ffn_in.bias,
+                              .activation = Activation::kGeluTanh,
+                              .out = middle});
+      runtime.stream.Run(Gemm{.a = middle,
+                              .weight = &block.ffn_out.weight,
+                              .bias = block.ffn_out.bias,
+                              .gate = mod.Vector(s, kGateFfn, config.dim),
+                              .residual = x,
+                              .out = x});
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+Tensor RowModulation::Vector(std::size_t s, std::int64_t index, std::int64_t dim) const {
+  const std::int64_t vectors = table.shape[1] / dim;
+  return table.Reshaped({table.shape[0] * vectors, dim})
+      .Slice(static_cast<std::int64_t>(s) * vectors + index, 1)
+      .Reshaped({dim});
+}
+
+absl::StatusOr<Tensor> AllocateLike(const Runtime& runtime, const Tensor& like, std::int64_t rows,
+                                    std::int64_t columns, std::string_view what) {
+  return runtime.arena.Allocate(like.dtype, {rows, columns}, what);
+}
+
+absl::StatusOr<RowModulation> Modulate(const Runtime& runtime, const std::vector<RowSegment>& segments,
+                                       const Tensor& e0, const Tensor& modulation) {
+  RowModulation mod{.segments = segments, .table = {}};
+  OVI_ASSIGN_OR_RETURN(mod.table, runtime.arena.Allocate(DType::kF32, e0.shape, "modulation"));
+  ArenaScope scope(runtime.arena);
+  OVI_ASSIGN_OR_RETURN(const Tensor sum, runtime.arena.Allocate(e0.dtype, e0.shape, "modulation sum"));
+  runtime.stream.Run(Elementwise{.kind = ElementwiseKind::kAxpby, .a = e0, .b = modulation, .out = sum});
+  runtime.stream.Run(Elementwise{.kind = ElementwiseKind::kCast, .a = sum, .out = mod.table});
+  return mod;
+}
+
+absl::StatusOr<SelfQkv> ProjectSelf(const Runtime& runtime, const BlockParams& block,
+                                    const TowerConfig& config, const Tensor& h, const Tensor& rope) {
+  const std::int64_t rows = h.shape[0];
+  SelfQkv out;
+  OVI_ASSIGN_OR_RETURN(out.q, AllocateLike(runtime, h, rows, config.dim, "self-attention q"));
+  OVI_ASSIGN_OR_RETURN(out.k, AllocateLike(runtime, h, rows, config.dim, "self-attention k"));
+  OVI_ASSIGN_OR_RETURN(out.v, AllocateLike(runtime, h, rows, config.dim, "self-attention v"));
+  Project(runtime, block.self_q, h, out.q);
+  Project(runtime, block.self_k, h, out.k);
+  Project(runtime, block.self_v, h, out.v);
+  for (const auto& [tensor, weight] :
+       {std::pair{out.q, block.self_norm_q}, std::pair{out.k, block.self_norm_k}}) {
+    runtime.stream.Run(RmsNorm{.x = tensor,
+                               .weight = weight,
+                               .eps = Eps(config),
+                               .rope_table = rope,
+                               .heads = config.heads,
+                               .out = tensor});
+  }
+  return out;
+}
+
+absl::Status AttendSelf(const Runtime& runtime, const BlockParams& block, const TowerConfig& config, const Tensor& rope,
+                        std::int64_t keys, const Tensor& h) {
+  ArenaScope scope(runtime.arena);
+  OVI_ASSIGN_OR_RETURN(const SelfQkv qkv, ProjectSelf(runtime, block, config, h, rope));
+  runtime.stream.Run(Attention{.q = qkv.q,
+                               .k = qkv.k,
+                               .v = qkv.v,
+                               .heads = config.heads,
+                               .keys = keys,
+                               .scale = AttentionScale(config),
+                               .out = h});
+  return absl::OkStatus();
+}
+
+absl::Status SelfAttention(const Runtime& runtime, const BlockParams& block, const RowModulation& mod, TowerStream& stream) {
+  const TowerConfig& config = *stream.config;
+  ArenaScope scope(runtime.arena);
+  OVI_ASSIGN_OR_RETURN(const Tensor h, AllocateLike(runtime, stream.x, stream.x.shape[0], config.dim, "self-attention input"));
+  NormAndModulate(runtime, config, mod, kShiftSelf, kScaleSelf, stream.x, h);
+  OVI_RETURN_IF_ERROR(AttendSelf(runtime, block, config, stream.rope, stream.keys, h));
+  for (std::size_t s = 0; s < mod.segments.size(); ++s) {
+    const RowSegment& segment = mod.segments[s];
+    const Tensor x = stream.x.Slice(segment.begin, segment.count);
+    runtime.stream.Run(Gemm{.a = h.Slice(segment.begin, segment.count),
+                            .weight = &block.self_o.weight,
+                            .bias = block.self_o.bias,
+                            .gate = mod.Vector(s, kGateSelf, config.dim),
+                            .residual = x,
+                            .out = x});
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<KeyValue> FusionKeyValue(const Runtime& runtime, const BlockParams& block,
+                                        const TowerStream& other) {
+  const TowerConfig& config = *other.config;
+  const std::int64_t rows = other.x.shape[0];
+  KeyValue kv;
+  OVI_ASSIGN_OR_RETURN(kv.k, AllocateLike(runtime, other.x, rows, config.dim, "fusion keys"));
+  OVI_ASSIGN_OR_RETURN(kv.v, AllocateLike(runtime, other.x, rows, config.dim, "fusion values"));
+  ArenaScope scope(runtime.arena);
+  OVI_ASSIGN_OR_RETURN(const Tensor w, AllocateLike(runtime, other.x, rows, config.dim, "fusion input"));
+  runtime.stream.Run(LayerNorm{.x = other.x,
+                               .weight = block.fusion_norm_weight,
+                               .bias = block.fusion_norm_bias,
+                               .eps = Eps(config),
+                               .out = w});
+  Project(runtime, block.k_fusion, w, kv.k);
+  Project(runtime, block.v_fusion, w, kv.v);
+  runtime.stream.Run(RmsNorm{.x = kv.k,
+                             .weight = block.norm_k_fusion,
+                             .eps = Eps(config),
+                             .rope_table = other.rope,
+                             .heads = config.heads,
+                             .out = kv.k});
+  return kv;
+}
+
+absl::StatusOr<KeyValue> TextKeyValue(const Runtime& runtime, const BlockParams& block,
+                                      const TowerConfig& config, const Tensor& embedded) {
+  KeyValue kv;
+  OVI_ASSIGN_OR_RETURN(kv.k, AllocateLike(runtime, embedded, embedded.shape[0], config.dim, "text keys"));
+  OVI_ASSIGN_OR_RETURN(kv.v, AllocateLike(runtime, embedded, embedded.shape[0], config.dim, "text values"));
+  Project(runtime, block.cross_k, embedded, kv.k);
+  Project(runtime, block.cross_v, embedded, kv.v);
+  runtime.stream.Run(RmsNorm{.x = kv.k, .weight = block.cross_norm_k, .eps = Eps(config), .out = kv.k});
+  return kv;
+}
+
+absl::StatusOr<Tensor> CrossAttention(const Runtime& runtime, const BlockParams& block,
+                                      const TowerStream& stream, const Tensor& u, const KeyValue& text,
+                                      const KeyValue& other, std::int64_t other_keys) {
+  const TowerConfig& config = *stream.config;
+  const std::int64_t rows = u.shape[0];
+  OVI_ASSIGN_OR_RETURN(const Tensor out, AllocateLike(runtime, u, rows, config.dim, "cross attention"));
+  ArenaScope scope(runtime.arena);
+  OVI_ASSIGN_OR_RETURN(const Tensor q, AllocateLike(runtime, u, rows, config.dim, "cross attention q"));
+  Project(runtime, block.cross_q, u, q);
+  runtime.stream.Run(RmsNorm{.x = q, .weight = block.cross_norm_q, .eps = Eps(config), .out = q});
+  Attention attention{.q = q,
+                      .k = text.k,
+                      .v = text.v,
+                      .heads = config.heads,
+                      .keys = text.k.shape[0],
+                      .scale = AttentionScale(config),
+                      .out = out};
+  runtime.stream.Run(attention);
+  // The same q serves both parts: as it is for the text, rotated for the other tower.
+  runtime.stream.Run(Rope{.x = q, .table = stream.rope, .heads = config.heads, .out = q});
+  attention.k = other.k;
+  attention.v = other.v;
+  attention.keys = other_keys;
+  attention.accumulate = true;
+  runtime.stream.Run(attention);
+  return out;
+}
+
+absl::Status CrossAndFeedForward(const Runtime& runtime, const BlockParams& block, const RowModulation& mod,
+                                 const KeyValue& text, const KeyValue& other, std::int64_t other_keys,
+                                 TowerStream& stream) {
+  const TowerConfig& config = *stream.config;
+  {
+    ArenaScope scope(runtime.arena);
+    OVI_ASSIGN_OR_RETURN(const Tensor u,
+                         AllocateLike(runtime, stream.x, stream.x.shape[0], config.dim, "cross input"));
+    runtime.stream.Run(LayerNorm{
+        .x = stream.x, .weight = block.norm3_weight, .bias = block.norm3_bias, .eps = Eps(config), .out = u});
+    OVI_ASSIGN_OR_RETURN(const Tensor y, CrossAttention(runtime, block, stream, u, text, other, other_keys));
+    runtime.stream.Run(Gemm{.a = y,
+                            .weight = &block.cross_o.weight,
+                            .bias = block.cross_o.bias,
+                            .residual = stream.x,
+                            .out = stream.x});
+  }
+  return FeedForward(runtime, block, mod, stream);
+}
+
+absl::StatusOr<Tensor> Head(const Runtime& runtime, const TowerParams& tower, const RowModulation& mod,
+                            const TowerStream& stream) {
+  const TowerConfig& config = *stream.config;
+  OVI_ASSIGN_OR_RETURN(const Tensor out, AllocateLike(runtime, stream.x, stream.x.shape[0],
+                                                      tower.head.weight.n, "head output"));
+  ArenaScope scope(runtime.arena);
+  OVI_ASSIGN_OR_RETURN(const Tensor h,
+                       AllocateLike(runtime, stream.x, stream.x.shape[0], config.dim, "head input"));
+  NormAndModulate(runtime, config, mod, /*shift=*/0, /*scale=*/1, stream.x, h);
+  Project(runtime, tower.head, h, out);
+  return out;
+}
+
+}  // namespace ovi

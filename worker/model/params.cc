@@ -1,0 +1,133 @@
+#include "worker/model/params.h"
+
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "worker/weights/convert.h"
+
+namespace ovi {
+namespace {
+
+HostTensor View(std::span<const float> values, const Shape& shape) {
+  return {values.data(), DType::kF32, shape};
+}
+
+Shape KernelShape(std::int64_t outer, std::int64_t inner, const Extent3& kernel) {
+  return {outer, inner, kernel[0], kernel[1], kernel[2]};
+}
+
+}  // namespace
+
+absl::StatusOr<HostTensor> ParamLoader::Find(std::string_view name, std::int64_t elements) const {
+  OVI_ASSIGN_OR_RETURN(HostTensor tensor, source_.Find(name));
+  if (tensor.elements() != elements) {
+    return absl::InvalidArgumentError(absl::StrCat(source_.path(), ": ", std::string(name), " has ",
+                                                   tensor.elements(), " values (", tensor.shape.ToString(),
+                                                   "), expected ", elements));
+  }
+  return tensor;
+}
+
+absl::StatusOr<std::vector<float>> ParamLoader::Values(std::string_view name, std::int64_t elements) const {
+  OVI_ASSIGN_OR_RETURN(const HostTensor tensor, Find(name, elements));
+  return ToFloats(tensor);
+}
+
+HostTensor ParamLoader::Rounded(const HostTensor& tensor, std::vector<float>& storage) const {
+  // A bf16 destination rounds on its way in; a bf16 or fp8 source is exact already.
+  const bool exact = tensor.dtype == DType::kBF16 || tensor.dtype == DType::kF8E4M3;
+  if (!format_.bf16_weights || format_.compute == DType::kBF16 || exact) return tensor;
+  storage = ToFloats(tensor);
+  for (float& value : storage) value = RoundToBFloat16(value);
+  return View(storage, tensor.shape);
+}
+
+absl::StatusOr<LinearParams> ParamLoader::Linear(std::string_view prefix, std::int64_t n, std::int64_t k,
+                                                 Bias bias) {
+  const std::string name = absl::StrCat(std::string(prefix), ".weight");
+  OVI_ASSIGN_OR_RETURN(HostTensor host, Find(name, n * k));
+  std::vector<float> storage;
+  host = Rounded(host, storage);
+  host.shape = {n, k};  // a patch convolution is a linear layer over the flattened patch
+  LinearParams params;
+  OVI_ASSIGN_OR_RETURN(params.weight,
+                       runtime_.backend.AllocateGemmWeight(runtime_.arena, format_.compute, n, k, name));
+  runtime_.stream.Upload(params.weight, host);
+  if (!storage.empty()) OVI_RETURN_IF_ERROR(runtime_.stream.Sync());
+  if (bias == Bias::kYes) {
+    OVI_ASSIGN_OR_RETURN(params.bias, Vector(absl::StrCat(std::string(prefix), ".bias"), n));
+  }
+  return params;
+}
+
+absl::StatusOr<ConvParams> ParamLoader::Conv(std::string_view prefix, std::int64_t co, std::int64_t ci,
+                                             const Extent3& kernel, Bias bias) {
+  const std::string name = absl::StrCat(std::string(prefix), ".weight");
+  OVI_ASSIGN_OR_RETURN(HostTensor host, Find(name, co * ci * kernel[0] * kernel[1] * kernel[2]));
+  std::vector<float> storage;
+  host = Rounded(host, storage);
+  host.shape = KernelShape(co, ci, kernel);
+  ConvParams params;
+  OVI_ASSIGN_OR_RETURN(params.weight, runtime_.backend.AllocateConvWeight(runtime_.arena, format_.compute, co,
+                                                                          ci, kernel, name));
+  runtime_.stream.Upload(params.weight, host);
+  if (!storage.empty()) OVI_RETURN_IF_ERROR(runtime_.stream.Sync());
+  if (bias == Bias::kYes) {
+    OVI_ASSIGN_OR_RETURN(params.bias, Vector(absl::StrCat(std::string(prefix), ".bias"), co));
+  }
+  return params;
+}
+
+absl::StatusOr<Tensor> ParamLoader::Vector(std::string_view name, std::int64_t elements) {
+  OVI_ASSIGN_OR_RETURN(const std::vector<float> values, Values(name, elements));
+  return VectorFrom(values, name);
+}
+
+absl::StatusOr<LinearParams> ParamLoader::LinearFrom(std::span<const float> weight, std::int64_t n,
+                                                     std::int64_t k, std::string_view what) {
+  std::vector<float> storage;
+  LinearParams params;
+  OVI_ASSIGN_OR_RETURN(params.weight,
+                       runtime_.backend.AllocateGemmWeight(runtime_.arena, format_.compute, n, k, what));
+  runtime_.stream.Upload(params.weight, Rounded(View(weight, {n, k}), storage));
+  OVI_RETURN_IF_ERROR(runtime_.stream.Sync());
+  return params;
+}
+
+absl::StatusOr<ConvParams> ParamLoader::ConvFrom(std::span<const float> weight, std::int64_t co,
+                                                 std::int64_t ci, const Extent3& kernel,
+                                                 std::string_view what) {
+  std::vector<float> storage;
+  ConvParams params;
+  OVI_ASSIGN_OR_RETURN(params.weight, runtime_.backend.AllocateConvWeight(runtime_.arena, format_.compute, co,
+                                                                          ci, kernel, what));
+  runtime_.stream.Upload(params.weight, Rounded(View(weight, KernelShape(co, ci, kernel)), storage));
+  OVI_RETURN_IF_ERROR(runtime_.stream.Sync());
+  return params;
+}
+
+absl::StatusOr<ConvTransposeParams> ParamLoader::ConvTransposeFrom(std::span<const float> weight,
+                                                                   std::int64_t ci, std::int64_t co,
+                                                                   std::int64_t kernel,
+                                                                   std::string_view what) {
+  std::vector<float> storage;
+  ConvTransposeParams params;
+  OVI_ASSIGN_OR_RETURN(params.weight, runtime_.backend.AllocateConvTransposeWeight(
+                                          runtime_.arena, format_.compute, ci, co, kernel, what));
+  runtime_.stream.Upload(params.weight, Rounded(View(weight, {ci, co, kernel}), storage));
+  OVI_RETURN_IF_ERROR(runtime_.stream.Sync());
+  return params;
+}
+
+absl::StatusOr<Tensor> ParamLoader::VectorFrom(std::span<const float> values, std::string_view what) {
+  std::vector<float> rounded(values.begin(), values.end());
+  if (format_.bf16_weights) {
+    for (float& value : rounded) value = RoundToBFloat16(value);
+  }
+  const Shape shape{static_cast<std::int64_t>(rounded.size())};
+  OVI_ASSIGN_OR_RETURN(Tensor tensor, runtime_.arena.Allocate(DType::kF32, shape, what));
+  runtime_.stream.Upload(tensor, View(rounded, shape));
+  OVI_RETURN_IF_ERROR(runtime_.stream.Sync());
+  return tensor;
+}
+
+}  // namespace ovi

@@ -1,0 +1,74 @@
+// From named checkpoint tensors to device parameters: looks a tensor up, checks its shape, rounds it to the
+// network's number format and puts it into the arena.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "worker/model/runtime.h"
+#include "worker/weights/weight_source.h"
+
+namespace ovi {
+
+struct LinearParams {
+  GemmWeight weight;
+  Tensor bias;  // empty without one
+};
+
+struct ConvParams {
+  ConvWeight weight;
+  Tensor bias;
+};
+
+struct ConvTransposeParams {
+  ConvTransposeWeight weight;
+  Tensor bias;
+};
+
+// Borrows everything it is given. Uploads are synchronised before a temporary host copy goes away.
+class ParamLoader {
+ public:
+  enum class Bias { kNone, kYes };
+
+  ParamLoader(const Runtime& runtime, const WeightSource& source, NumberFormat format)
+      : runtime_(runtime), source_(source), format_(format) {}
+
+  // `prefix`.weight (n, k) and, with kYes, `prefix`.bias (n).
+  absl::StatusOr<LinearParams> Linear(std::string_view prefix, std::int64_t n, std::int64_t k, Bias bias);
+  // `prefix`.weight (co, ci, [[kt,] kh,] kw) of as many elements as co * ci * kernel, and `prefix`.bias (co).
+  absl::StatusOr<ConvParams> Conv(std::string_view prefix, std::int64_t co, std::int64_t ci,
+                                  const Extent3& kernel, Bias bias);
+  // Any tensor of `elements` values as an f32 vector on the device.
+  absl::StatusOr<Tensor> Vector(std::string_view name, std::int64_t elements);
+
+  // The same from values computed on the host.
+  absl::StatusOr<LinearParams> LinearFrom(std::span<const float> weight, std::int64_t n, std::int64_t k,
+                                          std::string_view what);
+  absl::StatusOr<ConvParams> ConvFrom(std::span<const float> weight, std::int64_t co, std::int64_t ci,
+                                      const Extent3& kernel, std::string_view what);
+  absl::StatusOr<ConvTransposeParams> ConvTransposeFrom(std::span<const float> weight, std::int64_t ci,
+                                                        std::int64_t co, std::int64_t kernel,
+                                                        std::string_view what);
+  absl::StatusOr<Tensor> VectorFrom(std::span<const float> values, std::string_view what);
+
+  // The checkpoint's values, widened to f32 and not yet rounded. NOT_FOUND, or INVALID_ARGUMENT on another
+  // element count.
+  absl::StatusOr<std::vector<float>> Values(std::string_view name, std::int64_t elements) const;
+
+  const Runtime& runtime() const { return runtime_; }
+  NumberFormat format() const { return format_; }
+
+ private:
+  absl::StatusOr<HostTensor> Find(std::string_view name, std::int64_t elements) const;
+  // `tensor` itself where its values already fit the format, else a rounded copy in `storage`.
+  HostTensor Rounded(const HostTensor& tensor, std::vector<float>& storage) const;
+
+  Runtime runtime_;
+  const WeightSource& source_;
+  NumberFormat format_;
+};
+
+}  // namespace ovi

@@ -1,0 +1,26 @@
+// What a model runs on: a device's stream and memory, and the number format of its arithmetic.
+#pragma once
+
+#include "kernels/backend.h"
+
+namespace ovi {
+
+// kReference computes everything in f32. kAsExecuted keeps the original's formats and rounding points: bf16
+// weights and activations in the transformer, the text encoder and the audio path, f32 activations in the
+// video autoencoder.
+enum class PrecisionPolicy { kReference, kAsExecuted };
+
+// Number format of one network under a policy.
+struct NumberFormat {
+  DType compute = DType::kF32;  // of activations and matrices
+  bool bf16_weights = false;    // weight values are rounded to bf16 whatever they are stored and computed in
+};
+
+// Borrowed, not owned. Thread-compatible, like the stream.
+struct Runtime {
+  Backend& backend;
+  Stream& stream;
+  Arena& arena;
+};
+
+}  // namespace ovi

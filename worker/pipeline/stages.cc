@@ -1,0 +1,269 @@
+#include "worker/pipeline/stages.h"
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "worker/model/audio_vae.h"
+#include "worker/model/video_vae.h"
+#include "worker/model/vocoder.h"
+#include "worker/pipeline/math/guidance.h"
+#include "worker/pipeline/math/noise.h"
+#include "worker/pipeline/math/solver.h"
+
+namespace ovi {
+namespace {
+
+Rounding RoundingOf(PrecisionPolicy policy) {
+  return policy == PrecisionPolicy::kReference ? Rounding::kFloat32 : Rounding::kBf16AsExecuted;
+}
+
+// Reports the steps of one stage with the mean time they took.
+class StepReporter {
+ public:
+  StepReporter(const Control& control, Stage stage, int steps)
+      : control_(control), stage_(stage), steps_(steps) {
+    Report(0);
+  }
+  void Report(int done) const {
+    if (!control_.on_progress) return;
+    const std::chrono::duration<double> elapsed = Clock::now() - begin_;
+    control_.on_progress({stage_, done, steps_, done == 0 ? 0.0 : elapsed.count() / done});
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  const Control& control_;
+  Stage stage_;
+  int steps_;
+  Clock::time_point begin_ = Clock::now();
+};
+
+// Frame 0 of every channel of `video` (C, F, H, W) becomes `frame` (C, 1, H, W).
+void OverwriteFirstFrame(const LatentShape& shape, std::span<const float> frame, std::vector<float>& video) {
+  if (frame.empty()) return;
+  const auto pixels = static_cast<std::size_t>(shape.rows * shape.columns);
+  for (std::size_t channel = 0; channel < static_cast<std::size_t>(shape.channels); ++channel) {
+    std::copy_n(frame.data() + channel * pixels, pixels,
+                video.data() + channel * pixels * static_cast<std::size_t>(shape.frames));
+  }
+}
+
+// What the two passes of a step attend to.
+struct TextContexts {
+  TextContext video_positive, audio_positive, video_negative, audio_negative;
+};
+
+absl::StatusOr<TextContexts> PrepareTexts(const FusionDit& dit, const PromptStates& prompts, bool negative) {
+  TextContexts texts;
+  OVI_ASSIGN_OR_RETURN(texts.video_positive, dit.PrepareText(Tower::kVideo, prompts.positive.view()));
+  OVI_ASSIGN_OR_RETURN(texts.audio_positive, dit.PrepareText(Tower::kAudio, prompts.positive.view()));
+  if (!negative) return texts;
+  OVI_ASSIGN_OR_RETURN(texts.video_negative, dit.PrepareText(Tower::kVideo, prompts.video_negative.view()));
+  OVI_ASSIGN_OR_RETURN(texts.audio_negative, dit.PrepareText(Tower::kAudio, prompts.audio_negative.view()));
+  return texts;
+}
+
+// The device side of the loop: latents go up, a prediction comes down.
+class Predictor {
+ public:
+  static absl::StatusOr<Predictor> Make(const FusionDit& dit, const LatentShape& shape) {
+    Predictor p(dit, shape);
+    Arena& arena = dit.runtime().arena;
+    OVI_ASSIGN_OR_RETURN(p.video_, arena.Allocate(DType::kF32, shape.video(), "video latents"));
+    OVI_ASSIGN_OR_RETURN(p.audio_, arena.Allocate(DType::kF32, shape.audio(), "audio latents"));
+    OVI_ASSIGN_OR_RETURN(p.video_velocity_, arena.Allocate(DType::kF32, shape.video(), "video velocity"));
+    OVI_ASSIGN_OR_RETURN(p.audio_velocity_, arena.Allocate(DType::kF32, shape.audio(), "audio velocity"));
+    return p;
+  }
+
+  void Load(const Latents& latents) {
+    Stream& stream = dit_->runtime().stream;
+    stream.Upload(video_, HostTensor{latents.video.data(), DType::kF32, video_.shape});
+    stream.Upload(audio_, HostTensor{latents.audio.data(), DType::kF32, audio_.shape});
+  }
+
+  absl::Status Predict(const FusionDit::Pass& pass, const Control& control, Latents& velocity) {
+    OVI_RETURN_IF_ERROR(dit_->Forward(shape_, pass, video_, audio_, video_velocity_, audio_velocity_,
+                                      [&control] { return control.Check(); }));
+    Stream& stream = dit_->runtime().stream;
+    velocity.video.resize(static_cast<std::size_t>(video_.elements()));
+    velocity.audio.resize(static_cast<std::size_t>(audio_.elements()));
+    stream.Download(velocity.video.data(), video_velocity_);
+    stream.Download(velocity.audio.data(), audio_velocity_);
+    return stream.Sync();
+  }
+
+ private:
+  Predictor(const FusionDit& dit, const LatentShape& shape) : dit_(&dit), shape_(shape) {}
+
+  const FusionDit* dit_;
+  LatentShape shape_;
+  Tensor video_, audio_, video_velocity_, audio_velocity_;
+};
+
+absl::Status CheckSizes(const ClipRequest& clip, std::span<const float> first_frame, const Latents& latents) {
+  const auto video = static_cast<std::int64_t>(latents.video.size());
+  const auto audio = static_cast<std::int64_t>(latents.audio.size());
+  if (video != clip.latent.video().elements() || audio != clip.latent.audio().elements()) {
+    return absl::InvalidArgumentError(absl::StrCat("latents: ", video, " video and ", audio,
+                                                   " audio values, expected ", clip.latent.video().ToString(),
+                                                   " and ", clip.latent.audio().ToString()));
+  }
+  const std::int64_t frame = clip.latent.channels * clip.latent.rows * clip.latent.columns;
+  if (!first_frame.empty() && static_cast<std::int64_t>(first_frame.size()) != frame) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("first frame latent: ", first_frame.size(), " values, expected ", frame));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<Latents> MakeNoise(const ClipRequest& clip) {
+  Latents noise;
+  const std::int64_t video = clip.latent.video().elements();
+  const std::int64_t audio = clip.latent.audio().elements();
+  if (clip.torch_cuda_noise) {
+    const TorchCudaDevice& gpu = *clip.torch_cuda_noise;
+    OVI_ASSIGN_OR_RETURN(noise.video, TorchCudaNoise(clip.seed, video, gpu.sm_count, gpu.max_threads_per_sm));
+    OVI_ASSIGN_OR_RETURN(noise.audio, TorchCudaNoise(clip.seed, audio, gpu.sm_count, gpu.max_threads_per_sm));
+    return noise;
+  }
+  const bool bf16 = clip.policy == PrecisionPolicy::kAsExecuted;
+  noise.video.resize(static_cast<std::size_t>(video));
+  noise.audio.resize(static_cast<std::size_t>(audio));
+  FillNoise(clip.seed, kVideoNoiseStream, 0, noise.video, bf16);
+  FillNoise(clip.seed, kAudioNoiseStream, 0, noise.audio, bf16);
+  return noise;
+}
+
+absl::StatusOr<std::vector<float>> EncodeFirstFrame(const Runtime& runtime, const VideoVaeConfig& config,
+                                                    const WeightSource& source, PrecisionPolicy policy,
+                                                    std::span<const float> image, FrameSize size,
+                                                    const Control& control) {
+  ArenaScope scope(runtime.arena);
+  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<VideoVaeEncoder> encoder,
+                       VideoVaeEncoder::Load(runtime, config, source, policy, VideoVaeInput::kImage));
+  OVI_ASSIGN_OR_RETURN(const Tensor planar,
+                       runtime.arena.Allocate(DType::kF32, {3, size.height, size.width}, "first frame"));
+  OVI_ASSIGN_OR_RETURN(const Tensor frame,
+                       runtime.arena.Allocate(DType::kF32, {1, size.height, size.width, 3}, "first frame"));
+  runtime.stream.Upload(planar, HostTensor{image.data(), DType::kF32, planar.shape});
+  runtime.stream.Run(
+      Permute{.in = planar, .axes = {1, 2, 0}, .out = frame.Reshaped({size.height, size.width, 3})});
+  OVI_ASSIGN_OR_RETURN(const Tensor latent, encoder->Encode(frame, [&control] { return control.Check(); }));
+  // (1, h, w, C) -> (C, 1, h, w)
+  const Shape channels_first{latent.shape[3], 1, latent.shape[1], latent.shape[2]};
+  OVI_ASSIGN_OR_RETURN(const Tensor out,
+                       runtime.arena.Allocate(DType::kF32, channels_first, "first frame latent"));
+  runtime.stream.Run(Permute{.in = latent, .axes = {3, 0, 1, 2}, .out = out});
+  std::vector<float> values(static_cast<std::size_t>(out.elements()));
+  runtime.stream.Download(values.data(), out);
+  OVI_RETURN_IF_ERROR(runtime.stream.Sync());
+  if (policy == PrecisionPolicy::kAsExecuted) {
+    for (float& value : values) value = RoundToBFloat16(value);
+  }
+  return values;
+}
+
+absl::Status Denoise(const FusionDit& dit, const ClipRequest& clip, const PromptStates& prompts,
+                     std::span<const float> first_frame, const Control& control,
+                     const DenoiseObserver& observer, Latents& latents) {
+  OVI_RETURN_IF_ERROR(CheckSizes(clip, first_frame, latents));
+  const Rounding rounding = RoundingOf(clip.policy);
+  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<Solver> video_solver,
+                       Solver::Make(clip.solver, clip.steps, clip.shift, rounding));
+  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<Solver> audio_solver,
+                       Solver::Make(clip.solver, clip.steps, clip.shift, rounding));
+  ArenaScope scope(dit.runtime().arena);
+  const bool negative = clip.needs_negative_pass();
+  OVI_ASSIGN_OR_RETURN(const TextContexts texts, PrepareTexts(dit, prompts, negative));
+  OVI_ASSIGN_OR_RETURN(Predictor predictor, Predictor::Make(dit, clip.latent));
+
+  Latents positive;
+  Latents guided;
+  const StepReporter reporter(control, Stage::kDenoise, clip.steps);
+  for (int step = 0; step < clip.steps; ++step) {
+    OverwriteFirstFrame(clip.latent, first_frame, latents.video);
+    predictor.Load(latents);
+    FusionDit::Pass pass{.timestep = video_solver->timesteps()[static_cast<std::size_t>(step)],
+                         .first_frame_is_clean = !first_frame.empty(),
+                         .skip_block = -1,
+                         .video_text = &texts.video_positive,
+                         .audio_text = &texts.audio_positive};
+    OVI_RETURN_IF_ERROR(predictor.Predict(pass, control, positive));
+    if (observer.on_prediction) observer.on_prediction(step, true, positive.video, positive.audio);
+    if (negative) {
+      pass.skip_block = clip.skip_block;
+      pass.video_text = &texts.video_negative;
+      pass.audio_text = &texts.audio_negative;
+      OVI_RETURN_IF_ERROR(predictor.Predict(pass, control, guided));
+      if (observer.on_prediction) observer.on_prediction(step, false, guided.video, guided.audio);
+      Guide(positive.video, guided.video, static_cast<float>(clip.video_guidance_scale), rounding,
+            guided.video);
+      Guide(positive.audio, guided.audio, static_cast<float>(clip.audio_guidance_scale), rounding,
+            guided.audio);
+    } else {
+      std::swap(guided, positive);
+    }
+    video_solver->Step(step, guided.video, latents.video);
+    audio_solver->Step(step, guided.audio, latents.audio);
+    if (observer.on_step) observer.on_step(step, latents.video, latents.audio);
+    reporter.Report(step + 1);
+  }
+  OverwriteFirstFrame(clip.latent, first_frame, latents.video);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<float>> DecodeAudio(const Runtime& runtime, const AudioVaeConfig& vae,
+                                               const WeightSource& vae_source, const VocoderConfig& vocoder,
+                                               const WeightSource& vocoder_source, PrecisionPolicy policy,
+                                               std::span<const float> latents, const Control& control) {
+  const auto check = [&control] { return control.Check(); };
+  ArenaScope scope(runtime.arena);
+  const auto length = static_cast<std::int64_t>(latents.size()) / vae.embed_dim;
+  OVI_ASSIGN_OR_RETURN(const AudioVaeDecoder decoder,
+                       AudioVaeDecoder::Load(runtime, vae, vae_source, policy));
+  OVI_ASSIGN_OR_RETURN(const Tensor z,
+                       runtime.arena.Allocate(DType::kF32, {length, vae.embed_dim}, "audio latents"));
+  runtime.stream.Upload(z, HostTensor{latents.data(), DType::kF32, z.shape});
+  OVI_ASSIGN_OR_RETURN(const Tensor mel, decoder.Decode(z, check));
+  OVI_ASSIGN_OR_RETURN(const Vocoder voice, Vocoder::Load(runtime, vocoder, vocoder_source, policy));
+  OVI_ASSIGN_OR_RETURN(const Tensor wave, voice.Decode(mel, check));
+  std::vector<float> samples(static_cast<std::size_t>(wave.elements()));
+  runtime.stream.Download(samples.data(), wave);
+  OVI_RETURN_IF_ERROR(runtime.stream.Sync());
+  return samples;
+}
+
+absl::Status DecodeVideo(const Runtime& runtime, const VideoVaeConfig& config, const WeightSource& source,
+                         PrecisionPolicy policy, const LatentShape& shape, std::span<const float> latents,
+                         const Control& control, const FrameSink& sink) {
+  ArenaScope scope(runtime.arena);
+  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<VideoVaeDecoder> decoder,
+                       VideoVaeDecoder::Load(runtime, config, source, policy));
+  OVI_RETURN_IF_ERROR(decoder->Begin(shape.rows, shape.columns));
+  OVI_ASSIGN_OR_RETURN(const Tensor planar,
+                       runtime.arena.Allocate(DType::kF32, shape.video(), "video latents"));
+  OVI_ASSIGN_OR_RETURN(
+      const Tensor frames,
+      runtime.arena.Allocate(DType::kF32, {shape.frames, shape.rows, shape.columns, shape.channels},
+                             "video latents"));
+  runtime.stream.Upload(planar, HostTensor{latents.data(), DType::kF32, planar.shape});
+  runtime.stream.Run(Permute{.in = planar, .axes = {1, 2, 3, 0}, .out = frames});
+  const StepReporter reporter(control, Stage::kDecode, static_cast<int>(shape.frames));
+  for (std::int64_t frame = 0; frame < shape.frames; ++frame) {
+    ArenaScope frame_scope(runtime.arena);
+    const Tensor latent = frames.Slice(frame, 1).Reshaped({shape.rows, shape.columns, shape.channels});
+    OVI_ASSIGN_OR_RETURN(const Tensor pixels,
+                         decoder->DecodeNext(latent, [&control] { return control.Check(); }));
+    OVI_RETURN_IF_ERROR(sink(pixels));
+    reporter.Report(static_cast<int>(frame) + 1);
+  }
+  return runtime.stream.Sync();
+}
+
+}  // namespace ovi

@@ -1,0 +1,70 @@
+// The stages of a clip over one runtime: encode -> denoise -> decode. Each takes its memory from the arena
+// inside a scope of its own and leaves only host data behind, so that no two stages' memory adds up.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "worker/model/config.h"
+#include "worker/model/fusion_dit.h"
+#include "worker/model/text_encoder.h"
+#include "worker/pipeline/clip_request.h"
+#include "worker/pipeline/progress.h"
+
+namespace ovi {
+
+// States of the three prompts. The positive one serves both towers, each negative one its own.
+struct PromptStates {
+  TextStates positive;
+  TextStates video_negative;
+  TextStates audio_negative;
+};
+
+// Host latents, f32 (holding bf16 values as executed): video (C, Lf, Lh, Lw), audio (La, Ca).
+struct Latents {
+  std::vector<float> video;
+  std::vector<float> audio;
+};
+
+// Start noise of a clip; depends on nothing but the request.
+absl::StatusOr<Latents> MakeNoise(const ClipRequest& clip);
+
+// `image` (3, H, W) in -1..1 -> normalised latent frame (C, 1, H / factor, W / factor).
+absl::StatusOr<std::vector<float>> EncodeFirstFrame(const Runtime& runtime, const VideoVaeConfig& config,
+                                                    const WeightSource& source, PrecisionPolicy policy,
+                                                    std::span<const float> image, FrameSize size,
+                                                    const Control& control);
+
+// One network prediction and one solver step, as tests and dumps want to see them. Spans are valid during the
+// call.
+struct DenoiseObserver {
+  std::function<void(int step, bool positive, std::span<const float> video, std::span<const float> audio)>
+      on_prediction;
+  std::function<void(int step, std::span<const float> video, std::span<const float> audio)> on_step;
+};
+
+// Runs the denoising loop on `latents` in place. `first_frame` (C, 1, Lh, Lw), empty in text-to-video, is
+// written over latent frame 0 before every step and after the last.
+absl::Status Denoise(const FusionDit& dit, const ClipRequest& clip, const PromptStates& prompts,
+                     std::span<const float> first_frame, const Control& control,
+                     const DenoiseObserver& observer, Latents& latents);
+
+// Audio latents (La, Ca) -> samples in -1..1.
+absl::StatusOr<std::vector<float>> DecodeAudio(const Runtime& runtime, const AudioVaeConfig& vae,
+                                               const WeightSource& vae_source, const VocoderConfig& vocoder,
+                                               const WeightSource& vocoder_source, PrecisionPolicy policy,
+                                               std::span<const float> latents, const Control& control);
+
+// Decoded frames (F, H, W, 3) f32 on the device, not clamped, valid during the call.
+using FrameSink = std::function<absl::Status(const Tensor& frames)>;
+
+// Video latents (C, Lf, Lh, Lw) -> frames, one latent frame at a time.
+absl::Status DecodeVideo(const Runtime& runtime, const VideoVaeConfig& config, const WeightSource& source,
+                         PrecisionPolicy policy, const LatentShape& shape, std::span<const float> latents,
+                         const Control& control, const FrameSink& sink);
+
+}  // namespace ovi

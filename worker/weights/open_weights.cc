@@ -1,0 +1,25 @@
+#include "worker/weights/open_weights.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/mapped_file.h"
+#include "base/status.h"
+#include "worker/weights/safetensors.h"
+#include "worker/weights/torch_file.h"
+
+namespace ovi {
+
+absl::StatusOr<std::unique_ptr<WeightSource>> OpenWeights(const std::string& path) {
+  OVI_ASSIGN_OR_RETURN(const std::shared_ptr<const MappedFile> file, MappedFile::Open(path));
+  return ParseWeights({path, file->bytes(), file});
+}
+
+absl::StatusOr<std::unique_ptr<WeightSource>> ParseWeights(WeightBytes file) {
+  if (file.bytes.empty()) return absl::InvalidArgumentError(absl::StrCat(file.path, ": the file is empty"));
+  if (IsTorchZip(file.bytes)) return ParseTorchZip(std::move(file));
+  if (IsTorchLegacy(file.bytes)) return ParseTorchLegacy(std::move(file));
+  return ParseSafetensors(std::move(file));
+}
+
+}  // namespace ovi

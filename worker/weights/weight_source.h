@@ -1,0 +1,39 @@
+// A read-only set of named tensors: one open checkpoint file, whatever its format.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "kernels/tensor.h"
+
+namespace ovi {
+
+struct TensorInfo {
+  std::string name;
+  DType dtype = DType::kF32;
+  Shape shape;
+  std::int64_t bytes = 0;
+};
+
+// Thread-safe for reads. Tensors are row-major, little-endian views of the mapped file, not copies, so `data`
+// has the alignment the file gives it, which may be none: read elements with memcpy or through convert.h,
+// never by casting.
+class WeightSource {
+ public:
+  virtual ~WeightSource() = default;
+
+  // As given to OpenWeights.
+  virtual const std::string& path() const = 0;
+  // Sorted by name.
+  virtual std::vector<TensorInfo> List() const = 0;
+  // The memory lives as long as the source. NOT_FOUND names file and tensor.
+  virtual absl::StatusOr<HostTensor> Find(std::string_view name) const = 0;
+  // The __metadata__ of a safetensors file; empty for other formats.
+  virtual const std::map<std::string, std::string>& metadata() const = 0;
+};
+
+}  // namespace ovi
