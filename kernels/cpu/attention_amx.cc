@@ -43,10 +43,7 @@ constexpr std::int64_t kRowsAStep = 4;                        // rows of exponen
 
 // Two by two tiles, c (+)= a b.
 struct TileProduct {
-  const BFloat16* a;      // 2 x depth tiles
-  std::int64_t a_down;    // values from a tile to the one below
-  std::int64_t a_along;   // values from a tile to the next along the depth
-  std::int64_t a_stride;  // bytes between the rows of a tile
+  const BFloat16* a;      // [2][depth] tiles, each [16][32]
   const BFloat16* b;      // [2][depth] tiles, each [16 pairs][16 columns][2]
   float* c;
   std::int64_t c_stride;  // floats
@@ -113,14 +110,14 @@ void TileQueue::Run(std::int64_t steps) {
   for (; steps > 0; --steps) {
     const TileProduct& product = products_[current_];
     if (along_ == 0) BeginProduct(product);
-    const BFloat16* a = product.a + along_ * product.a_along;
+    const BFloat16* a = product.a + along_ * kTileValues;
     const BFloat16* b = product.b + along_ * kTileValues;
-    _tile_loadd(4, a, product.a_stride);
+    _tile_loadd(4, a, 64);
     _tile_loadd(6, b, 64);
     _tile_dpbf16ps(0, 4, 6);
     _tile_loadd(7, b + product.depth * kTileValues, 64);
     _tile_dpbf16ps(1, 4, 7);
-    _tile_loadd(5, a + product.a_down, product.a_stride);
+    _tile_loadd(5, a + product.depth * kTileValues, 64);
     _tile_dpbf16ps(2, 5, 6);
     _tile_dpbf16ps(3, 5, 7);
     if (++along_ < product.depth) continue;
@@ -181,7 +178,7 @@ struct AmxScratch {
   BFloat16* k;               // [keys / 16][depth] tiles of pairs along head_dim
   BFloat16* v;               // [columns / 16][keys / 32] tiles of pairs along the keys
   float* scores[2];          // [kGroup][kPair], of two pairs of key tiles by turns
-  BFloat16* p[2];            // [kGroup][block], of two groups of rows by turns
+  BFloat16* p[2];            // [kGroup / 16][keys / 32] tiles, of two groups of rows by turns
   float* out;                // [rows][columns]
   float* max;                // m of a row, in base 2
   float* weight;             // 1 / sum, for Sweep::kNormalised
@@ -255,8 +252,8 @@ OVI_INLINE __m512 NegativeExp2(__m512 u) {
 // kPair x kPair scores on their way to probabilities.
 struct ScoreBlock {
   float* scores;           // [kPair][kPair]
-  BFloat16* p;             // stride p_stride
-  std::int64_t p_stride;   // values
+  BFloat16* p;             // two tiles, the second p_down values behind the first
+  std::int64_t p_down;
   const float* max;        // of each row
   const float* weight;     // of each row, or null
   const float* sums;       // [kPair][kLanes]
@@ -282,7 +279,8 @@ OVI_INLINE __m512i ExponentialRows(const ScoreBlock& block, __m512 factor, std::
     signs = _mm512_ternarylogic_epi32(signs, _mm512_castps_si512(u0), _mm512_castps_si512(u1), kOr3);
     const __m512 sum = _mm512_add_ps(_mm512_load_ps(block.sums + r * kLanes), _mm512_add_ps(p0, p1));
     _mm512_store_ps(block.sums_after + r * kLanes, sum);
-    _mm512_store_si512(block.p + r * block.p_stride, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(p1, p0)));
+    _mm512_store_si512(block.p + r / kTileRows * block.p_down + r % kTileRows * kTileDepth,
+                       reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(p1, p0)));
   }
   return signs;
 }
@@ -336,12 +334,14 @@ class AmxBlock {
     return scratch_.scores[(group * key_pairs_ + pair) % 2];
   }
 
+  // The tiles of a pair of row tiles follow each other along the keys.
+  BFloat16* P(std::int64_t group, std::int64_t row_pair, std::int64_t pair) const {
+    return scratch_.p[group % 2] + (row_pair * 2 * key_pairs_ + pair) * kTileValues;
+  }
+
   void AddScores(TileQueue& tiles, std::int64_t group, std::int64_t pair) const {
     for (std::int64_t row_pair = 0; row_pair < RowPairs(group); ++row_pair) {
       tiles.Add({.a = scratch_.q + (group * kGroup + row_pair * kPair) * scratch_.columns,
-                 .a_down = scratch_.depth * kTileValues,
-                 .a_along = kTileValues,
-                 .a_stride = 64,
                  .b = scratch_.k + pair * kPair * scratch_.columns,
                  .c = Scores(group, pair) + row_pair * kPair * kPair,
                  .c_stride = kPair,
@@ -356,10 +356,7 @@ class AmxBlock {
     const std::int64_t end = scratch_.depth * (pair + 1) / key_pairs_;
     for (std::int64_t column = scratch_.depth * pair / key_pairs_; column < end; ++column) {
       for (std::int64_t row_pair = 0; row_pair < RowPairs(group); ++row_pair) {
-        tiles.Add({.a = scratch_.p[group % 2] + row_pair * kPair * scratch_.block,
-                   .a_down = kTileRows * scratch_.block,
-                   .a_along = kTileDepth,
-                   .a_stride = scratch_.block * 2,
+        tiles.Add({.a = P(group, row_pair, 0),
                    .b = scratch_.v + column * 2 * key_pairs_ * kTileValues,
                    .c = scratch_.out + (group * kGroup + row_pair * kPair) * scratch_.columns + column * kPair,
                    .c_stride = scratch_.columns,
@@ -380,8 +377,8 @@ class AmxBlock {
     for (std::int64_t row_pair = 0; row_pair < row_pairs; ++row_pair) {
       const std::int64_t row = group * kGroup + row_pair * kPair;
       const ScoreBlock block{.scores = Scores(group, pair) + row_pair * kPair * kPair,
-                             .p = scratch_.p[group % 2] + row_pair * kPair * scratch_.block + pair * kPair,
-                             .p_stride = scratch_.block,
+                             .p = P(group, row_pair, pair),
+                             .p_down = key_pairs_ * kTileValues,
                              .max = scratch_.max + row,
                              .weight = sweep_ == Sweep::kNormalised ? scratch_.weight + row : nullptr,
                              .sums = scratch_.sums[turn] + row * kLanes,
@@ -427,8 +424,10 @@ class AmxBlock {
       ScaleRow(scratch_.out + (row + r) * scratch_.columns, scratch_.columns, shrink);
       float* sums = scratch_.sums[(key_ / kPair + pair) % 2] + (row + r) * kLanes;
       Store(sums, Load(sums) * shrink);
-      BFloat16* p = block.p + r * block.p_stride - pair * kPair;
-      for (std::int64_t j = 0; j < pair * kPair; ++j) p[j] = ToBFloat16(ToFloat(p[j]) * shrink);
+      for (std::int64_t before_pair = 1; before_pair <= pair; ++before_pair) {
+        BFloat16* p = block.p - before_pair * kTileValues + r / kTileRows * block.p_down + r % kTileRows * kTileDepth;
+        for (std::int64_t j = 0; j < kPair; ++j) p[j] = ToBFloat16(ToFloat(p[j]) * shrink);
+      }
     }
   }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <optional>
+#include <string_view>
 #include <vector>
 
 #include "base/status.h"
@@ -110,16 +111,23 @@ memory::desc PackedLayout(DType stored, std::int64_t out_channels, std::int64_t 
 struct PreparedConv {
   dnnl::convolution_forward::primitive_desc desc;
   dnnl::convolution_forward conv;
-  memory::desc stored;
   std::optional<dnnl::reorder> reorder;
 };
 
+// A layout that does not suit an input is refused by some of oneDNN's kernels and taken by its plain
+// reference loops, which are forty times slower than a reorder and a proper kernel.
+bool RunsWell(const dnnl::convolution_forward::primitive_desc& desc) {
+  return !std::string_view(desc.impl_info_str()).starts_with("ref");
+}
+
 PreparedConv Prepare(const Geometry& g, const memory::desc& stored) {
   PreparedConv prepared;
-  prepared.stored = stored;
   try {
     prepared.desc = MakeConv(g, stored);
   } catch (const dnnl::error&) {
+    prepared.desc = {};
+  }
+  if (!prepared.desc || !RunsWell(prepared.desc)) {
     prepared.desc = MakeConv(g, AnyWeights(g));
     prepared.reorder.emplace(memory(stored, DnnlEngine(), nullptr),
                              memory(prepared.desc.weights_desc(), DnnlEngine(), nullptr));
@@ -234,8 +242,8 @@ dnnl::deconvolution_forward::primitive_desc MakeDeconv(DType stored, std::int64_
   return {desc, DnnlEngine()};
 }
 
-// Weights of transposed convolutions are stored plainly and reordered on every call: the vocoder has six of them and
-// runs once a clip.
+// Weights of transposed convolutions are stored plainly and reordered on every call: the vocoder has six of
+// them and runs once a clip.
 memory::desc DeconvStoredLayout(DType stored, const ConvTransposeWeight& w) {
   return {{w.out_channels, w.in_channels, w.kernel}, DnnlType(stored), memory::format_tag::owi};
 }

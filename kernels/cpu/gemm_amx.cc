@@ -66,11 +66,9 @@ struct PanelPass {
   std::int64_t sums_stride = 0;  // bytes
   std::int64_t steps = 0;
   std::int64_t pairs = 0;
-  // Fetched into L2 meanwhile, some lines a step.
+  // Fetched into L2 meanwhile, next_w_lines cache lines a step: the panel after the next one.
   const std::byte* next_w = nullptr;
-  const std::byte* next_a = nullptr;
   int next_w_lines = 0;
-  int next_a_lines = 0;
 };
 
 // Tiles 0-3 are the sums (top left, top right, bottom left, bottom right), 4-5 rows of a, 6-7 columns of W.
@@ -102,7 +100,6 @@ OVI_AMX_TARGET void RunPanelPass(const PanelPass& pass) {
   const std::int64_t stride = pass.sums_stride;
   const std::int64_t down = 16 * stride;
   const std::byte* next_w = pass.next_w;
-  const std::byte* next_a = pass.next_a;
   const std::byte* a = pass.a;
   std::byte* c = pass.sums;
   OVI_LOAD_SUM(0, c);
@@ -132,7 +129,6 @@ OVI_AMX_TARGET void RunPanelPass(const PanelPass& pass) {
       OVI_DOT(1, 4, 7);
       for (int line = 0; line < pass.next_w_lines; ++line, next_w += 64) _mm_prefetch(next_w, _MM_HINT_T1);
       OVI_DOT(2, 5, 6);
-      for (int line = 0; line < pass.next_a_lines; ++line, next_a += 64) _mm_prefetch(next_a, _MM_HINT_T1);
       OVI_DOT(3, 5, 7);
     }
     if (pair == pass.pairs) break;
@@ -214,14 +210,10 @@ bool RunTask(const Gemm& op, const AmxLayout& layout, const PackedRows& a, std::
     pass.sums_stride = stride * std::int64_t{sizeof(float)};
     pass.steps = steps;
     pass.pairs = a.pairs();
-    // W two panels ahead, and a share of the next block of a with every panel.
     pass.next_w_lines = static_cast<int>((32 + a.pairs() - 1) / a.pairs());
-    pass.next_a_lines = block + 1 < layout.blocks() ? static_cast<int>((32 + panels - 1) / panels) : 0;
-    const std::int64_t a_share = pass.next_a_lines * 64 * (steps - 1) * a.pairs();
     for (std::int64_t panel = begin; panel < end; ++panel) {
       pass.w = op.weight->storage.data + layout.Offset(panel, block);
       pass.next_w = pass.w + 2 * steps * AmxLayout::kPanelStepBytes;
-      pass.next_a = pass.a + steps * a.pairs() * kPairStepBytes + (panel - begin) * a_share;
       pass.sums = sums + (panel - begin) * AmxLayout::kPanelRows * std::int64_t{sizeof(float)};
       run(pass);
     }

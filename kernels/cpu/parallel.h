@@ -18,6 +18,13 @@ inline int ThreadCount() {
 #endif
 }
 
+// For the process. Call before the first parallel loop.
+inline void SetThreadCount([[maybe_unused]] int count) {
+#ifdef _OPENMP
+  omp_set_num_threads(count);
+#endif
+}
+
 // Calls body(begin, end) on disjoint ranges that cover [0, count), at least `grain` items each. The ranges
 // depend on the thread count, so a body must not let them change its result.
 template <typename Body>

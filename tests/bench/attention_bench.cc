@@ -1,6 +1,6 @@
-// Attention on one core: rate of every implementation, and its share of what the core's multiply unit reaches.
-// Runs the paths that OVI_CPU_ISA allows, on the core it was started on. One JSON object a line on stdout:
-// An argument names the one path to run.
+// Attention on one core: rate of every implementation, and its share of what the core's multiply unit
+// reaches. Runs the paths that OVI_CPU_ISA allows, on the core it was started on. One JSON object a line on
+// stdout: An argument names the one path to run.
 // {"bench":"attention","impl":...,"chosen":...,"dtype":...,"tokens":...,"keys":...,"heads":...,"head_dim":...,
 //  "gflops":...,"peak_unit":...,"peak_gflops":...,"peak_share":...}
 #include <sched.h>
@@ -32,9 +32,11 @@ struct Load {
 
 // The shapes of an Ovi block (video self-attention, text, audio to video) and of the autoencoders.
 constexpr Load kLoads[] = {
-    {DType::kBF16, 1024, 1024, 8, 128}, {DType::kBF16, 4096, 4096, 4, 128}, {DType::kBF16, 16384, 16384, 1, 128},
-    {DType::kBF16, 4096, 512, 8, 128},  {DType::kBF16, 157, 4096, 24, 128}, {DType::kBF16, 512, 512, 16, 64},
-    {DType::kF32, 1024, 1024, 8, 128},  {DType::kF32, 2025, 2025, 1, 1024}, {DType::kF32, 157, 157, 1, 1536},
+    {DType::kBF16, 1024, 1024, 8, 128},   {DType::kBF16, 4096, 4096, 4, 128},
+    {DType::kBF16, 16384, 16384, 1, 128}, {DType::kBF16, 4096, 512, 8, 128},
+    {DType::kBF16, 157, 4096, 24, 128},   {DType::kBF16, 512, 512, 16, 64},
+    {DType::kF32, 1024, 1024, 8, 128},    {DType::kF32, 2025, 2025, 1, 1024},
+    {DType::kF32, 157, 157, 1, 1536},
 };
 
 void PinToThisCore() {

@@ -1,6 +1,6 @@
 // Speed of the CPU backend's Gemm on one core against the peak of the same core, measured between the runs.
 //
-//   taskset -c 1 gemm_bench [--m=256,1024] [--rounds=5] [--type=F32|BF16|I8]     JSON on stdout
+//   taskset -c 1 gemm_bench [--m=256,1024] [--rounds=5] [--type=F32|BF16|I8] [--impl=onednn|amx|portable]
 //
 // OVI_CPU_ISA caps what the kernels may use. Each figure is the best of `rounds`; its peak, the best of the
 // peaks measured around them. The peak is that of the unit the kernel runs on; for oneDNN that is AMX where
@@ -39,6 +39,7 @@ struct Options {
   std::vector<std::int64_t> rows = {256, 1024};
   int rounds = 5;
   std::string type;
+  std::string impl;  // instead of the kernel the backend would choose
 };
 
 struct Layer {
@@ -167,6 +168,8 @@ bool ParseOptions(int argc, char** argv, Options& options) {
       if (options.rounds <= 0) return false;
     } else if (argument.rfind("--type=", 0) == 0) {
       options.type = argument.substr(7);
+    } else if (argument.rfind("--impl=", 0) == 0) {
+      options.impl = argument.substr(7);
     } else {
       return false;
     }
@@ -174,10 +177,19 @@ bool ParseOptions(int argc, char** argv, Options& options) {
   return true;
 }
 
+GemmKernel KernelFor(DType type, const Options& options) {
+  for (const GemmKernel kernel : {GemmKernel::kOneDnn, GemmKernel::kAmx, GemmKernel::kPortable}) {
+    if (options.impl == cpu::GemmKernelName(kernel)) return kernel;
+  }
+  return cpu::ChooseGemmKernel(type, cpu::CpuFeatures());
+}
+
 int Main(int argc, char** argv) {
   Options options;
   if (!ParseOptions(argc, argv, options)) {
-    std::fprintf(stderr, "usage: gemm_bench [--m=256,1024] [--rounds=5] [--type=F32|BF16|I8]\n");
+    std::fprintf(stderr,
+                 "usage: gemm_bench [--m=256,1024] [--rounds=5] [--type=F32|BF16|I8] "
+                 "[--impl=onednn|amx|portable]\n");
     return 2;
   }
 #ifdef _OPENMP
@@ -198,7 +210,7 @@ int Main(int argc, char** argv) {
     if (!options.type.empty() && options.type != DTypeName(type)) continue;
     for (const std::int64_t m : options.rows) {
       for (const Layer& layer : kLayers) {
-        const GemmKernel kernel = cpu::ChooseGemmKernel(type, cpu::CpuFeatures());
+        const GemmKernel kernel = KernelFor(type, options);
         std::printf("%s%s", comma, ResultLine(type, kernel, m, layer, options.rounds).c_str());
         std::fflush(stdout);
         comma = ",\n    ";

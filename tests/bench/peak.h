@@ -13,9 +13,10 @@ struct Peak {
   const char* unit = "";
 };
 
-// The units that run_peak knows and this processor has, e.g. "avx512_f32", "avx512_bf16", "avx512_vnni_i8",
-// "amx_bf16", "amx_i8"; "avx2_f32" where there is no AVX-512, "scalar_f32" where there is neither. Processor,
-// not OVI_CPU_ISA, decides.
+// The units this processor has: "avx512_f32", "avx512_bf16", "avx512_vnni_i8", "amx_bf16" and "amx_i8"
+// (registers only), "amx_bf16_fed" and "amx_i8_fed" (operands loaded from L1 for every step, the most a
+// matrix kernel can see); "avx2_f32" where there is no AVX-512, "scalar_f32" where there is neither. AMX
+// counts as OVI_CPU_ISA says, the rest as the processor says.
 std::vector<const char*> PeakUnits();
 
 // Runs `unit` for about `milliseconds` and returns the best rate of its slices. 0 for a unit PeakUnits()

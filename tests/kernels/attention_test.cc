@@ -28,7 +28,9 @@ class Buffer {
  public:
   Buffer() = default;
   Buffer(DType dtype, const Shape& shape)
-      : bytes_(static_cast<std::size_t>(shape.elements() * ElementBytes(dtype) + 1)), dtype_(dtype), shape_(shape) {}
+      : bytes_(static_cast<std::size_t>(shape.elements() * ElementBytes(dtype) + 1)),
+        dtype_(dtype),
+        shape_(shape) {}
   Tensor tensor() { return {bytes_.data(), dtype_, shape_}; }
   float get(std::int64_t i) const {
     return dtype_ == DType::kF32 ? reinterpret_cast<const float*>(bytes_.data())[i]
@@ -148,7 +150,8 @@ Expected Reference(const Problem& p, float scale) {
   return expected;
 }
 
-// Half a bf16 step, 2^-8 of the value, for every probability and for the result is the contract's; the rest is f32.
+// Half a bf16 step, 2^-8 of the value, for every probability and for the result is the contract's; the rest
+// is f32.
 void ExpectNear(const Expected& expected, const Problem& p, const Buffer& before) {
   const bool bf16 = p.dtype == DType::kBF16;
   const double step = bf16 ? 0x1p-8 : 0.0;
@@ -213,8 +216,9 @@ TEST_P(AttentionOn, AgreesWithTheFormulaAtAnySize) {
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
     if (!Can(dtype)) continue;
     for (const Case& c : cases) {
-      SCOPED_TRACE(absl::StrCat(std::string(DTypeName(dtype)), " Tq=", c.rows, " Tk=", c.key_rows, " keys=", c.keys,
-                                " H=", c.heads, " D=", c.head_dim, " bias=", c.bias, " add=", c.accumulate));
+      SCOPED_TRACE(absl::StrCat(std::string(DTypeName(dtype)), " Tq=", c.rows, " Tk=", c.key_rows,
+                                " keys=", c.keys, " H=", c.heads, " D=", c.head_dim, " bias=", c.bias,
+                                " add=", c.accumulate));
       Problem p(c, dtype);
       const Buffer before = p.out;
       Run(p.op());
@@ -238,10 +242,9 @@ TEST_P(AttentionOn, NoQueriesAreNoWork) {
 }
 
 TEST_P(AttentionOn, RoundsScoresAndNormalisedProbabilitiesLikeTheExecutedT5) {
-  for (const Case& c : {Case{33, 40, 40, 3, 64, true, true, false, 1.0f},
-                        Case{7, 530, 513, 2, 64, true, true, false, 1.0f},
-                        Case{20, 45, 31, 1, 17, true, true, true, 1.0f},
-                        Case{9, 31, 31, 2, 128, false, true, false, 1.0f}}) {
+  for (const Case& c :
+       {Case{33, 40, 40, 3, 64, true, true, false, 1.0f}, Case{7, 530, 513, 2, 64, true, true, false, 1.0f},
+        Case{20, 45, 31, 1, 17, true, true, true, 1.0f}, Case{9, 31, 31, 2, 128, false, true, false, 1.0f}}) {
     SCOPED_TRACE(absl::StrCat("Tq=", c.rows, " keys=", c.keys, " D=", c.head_dim));
     Problem p(c, DType::kBF16);
     const Buffer before = p.out;
@@ -372,7 +375,8 @@ TEST_P(AttentionOn, IndexesBeyondThirtyTwoBits) {
   constexpr std::int64_t kWidth = kHeads * 128;
   constexpr std::int64_t kKeys = 512;
   constexpr std::size_t kBytes = static_cast<std::size_t>(kWidth) * kKeys * 2;
-  void* memory = mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* memory =
+      mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) GTEST_SKIP() << "no 5 GB of address space";
   const Tensor k{static_cast<std::byte*>(memory), DType::kBF16, {kKeys, kWidth}};
   std::vector<BFloat16> q(kWidth, ToBFloat16(1.0f));
@@ -427,18 +431,42 @@ TEST(AttentionValidate, RefusesWhatBreaksTheContract) {
     const char* message;
   } cases[] = {
       {"dtype", [](Attention& op) { op.q.dtype = DType::kF16; }, "q must be F32 or BF16"},
-      {"rank", [](Attention& op) { op.q.shape = {4, 2, 32}; }, "q is 4x2x32, expected rank 2"},
+      {"rank",
+       [](Attention& op) {
+         op.q.shape = {4, 2, 32};
+       },
+       "q is 4x2x32, expected rank 2"},
       {"heads", [](Attention& op) { op.heads = 3; }, "multiple of heads=3"},
       {"no heads", [](Attention& op) { op.heads = 0; }, "multiple of heads=0"},
-      {"k width", [](Attention& op) { op.k.shape = {6, 32}; }, "k is BF16 6x32, expected BF16 6x64"},
-      {"v rows", [](Attention& op) { op.v.shape = {5, 64}; }, "v is BF16 5x64, expected BF16 6x64"},
+      {"k width",
+       [](Attention& op) {
+         op.k.shape = {6, 32};
+       },
+       "k is BF16 6x32, expected BF16 6x64"},
+      {"v rows",
+       [](Attention& op) {
+         op.v.shape = {5, 64};
+       },
+       "v is BF16 5x64, expected BF16 6x64"},
       {"v dtype", [](Attention& op) { op.v.dtype = DType::kF32; }, "v is F32 6x64, expected BF16 6x64"},
-      {"out", [](Attention& op) { op.out.shape = {5, 64}; }, "out is BF16 5x64, expected BF16 4x64"},
+      {"out",
+       [](Attention& op) {
+         op.out.shape = {5, 64};
+       },
+       "out is BF16 5x64, expected BF16 4x64"},
       {"no out", [](Attention& op) { op.out.data = nullptr; }, "out is BF16 4x64"},
       {"keys", [](Attention& op) { op.keys = 7; }, "keys=7, expected 0 to the 6 rows of k"},
       {"negative keys", [](Attention& op) { op.keys = -1; }, "keys=-1"},
-      {"bias", [](Attention& op) { op.rel_bias.shape = {2, 10}; }, "rel_bias is F32 2x10, expected F32 2x9"},
-      {"lse", [](Attention& op) { op.lse.shape = {4, 2}; }, "lse is F32 4x2, expected F32 2x4"},
+      {"bias",
+       [](Attention& op) {
+         op.rel_bias.shape = {2, 10};
+       },
+       "rel_bias is F32 2x10, expected F32 2x9"},
+      {"lse",
+       [](Attention& op) {
+         op.lse.shape = {4, 2};
+       },
+       "lse is F32 4x2, expected F32 2x4"},
   };
   for (const auto& c : cases) {
     SCOPED_TRACE(c.name);

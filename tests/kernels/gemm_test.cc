@@ -41,7 +41,7 @@ struct Size {
 };
 constexpr Size kSizes[] = {{1, 1, 1},      {3, 5, 7},   {157, 20, 64},   {1, 192, 3072},
                            {257, 65, 129}, {2, 33, 31}, {7, 16, 1000},   {64, 800, 130},
-                           {300, 33, 513}, {0, 5, 7},   {513, 100, 1111}};
+                           {300, 33, 513}, {0, 5, 7},   {270, 100, 1111}};
 
 struct Epilogue {
   const char* name;
@@ -194,7 +194,8 @@ void ExpectMatches(const Problem& p, const Epilogue& epilogue, GemmKernel kernel
   int off = 0;
   for (std::size_t i = 0; i < expected.size(); ++i) {
     const float y = got.get(static_cast<std::int64_t>(i));
-    if (y == expected[i]) continue;
+    // Below 1e-30 activations may flush to zero.
+    if (std::fabs(y - expected[i]) <= (exact ? 0.0f : 1e-30f)) continue;
     ++off;
     const double step = p.out_type == DType::kBF16 ? 0x1p-7 : 2e-6;
     ASSERT_TRUE(!exact && std::fabs(y - expected[i]) <= step * std::fabs(expected[i]) + 1e-6)

@@ -112,7 +112,7 @@ TEST(SimdMath, StaysWithinItsErrorOverTheWholeRange) {
   const Function functions[] = {{"exp", cpu::Exp, [](double x) { return std::exp(x); }, 1e-7},
                                 {"tanh", cpu::Tanh, [](double x) { return std::tanh(x); }, 2e-7},
                                 {"silu", cpu::Silu, SiluExact, 4e-7},
-                                {"gelu_tanh", cpu::GeluTanh, GeluTanhExact, 1e-5}};
+                                {"gelu_tanh", cpu::GeluTanh, GeluTanhExact, 2e-5}};
   for (const Function& f : functions) {
     double worst = 0;
     float worst_at = 0;
@@ -131,7 +131,7 @@ TEST(SimdMath, StaysWithinItsErrorOverTheWholeRange) {
   }
   for (float x = -2; x < 12; x += 0.00037f) {
     const double exact = GeluTanhExact(x);
-    ASSERT_LE(std::fabs(cpu::GeluTanh(x) - exact), 4e-7 * std::fabs(exact)) << x;
+    ASSERT_LE(std::fabs(cpu::GeluTanh(x) - exact), 5e-7 * std::fabs(exact)) << x;
   }
 }
 

@@ -5,11 +5,11 @@
 #include <gtest/gtest.h>
 
 #include <map>
-#include <memory>
 #include <string>
 #include <vector>
 
-#include "kernels/cpu/cpu_backend.h"
+#include "tests/model/memory_weights.h"
+#include "tests/model/test_device.h"
 #include "worker/model/audio_vae.h"
 #include "worker/model/vocoder.h"
 #include "worker/weights/open_weights.h"
@@ -56,62 +56,14 @@ std::int64_t Values(const std::vector<TensorSpec>& specs) {
   return values;
 }
 
-// A checkpoint in memory, every tensor filled with one value.
-class FilledSource : public WeightSource {
- public:
-  FilledSource(const std::vector<TensorSpec>& specs, float value) {
-    for (const TensorSpec& spec : specs) Set(spec.name, spec.shape, value);
+MemoryWeights Filled(const std::vector<TensorSpec>& specs, float value) {
+  MemoryWeights weights;
+  for (const TensorSpec& spec : specs) {
+    const auto count = static_cast<std::size_t>(spec.shape.elements());
+    weights.Add(spec.name, spec.shape, std::vector<float>(count, value));
   }
-  void Set(const std::string& name, const Shape& shape, float value) {
-    tensors_[name] = {shape, std::vector<float>(static_cast<std::size_t>(shape.elements()), value)};
-  }
-  void Remove(const std::string& name) { tensors_.erase(name); }
-
-  const std::string& path() const override { return path_; }
-  const std::map<std::string, std::string>& metadata() const override { return metadata_; }
-  std::vector<TensorInfo> List() const override {
-    std::vector<TensorInfo> list;
-    for (const auto& [name, tensor] : tensors_) {
-      list.push_back({name, DType::kF32, tensor.shape, tensor.shape.elements() * 4});
-    }
-    return list;
-  }
-  absl::StatusOr<HostTensor> Find(std::string_view name) const override {
-    const auto found = tensors_.find(std::string(name));
-    if (found == tensors_.end()) return absl::NotFoundError(std::string(name));
-    return HostTensor{found->second.values.data(), DType::kF32, found->second.shape};
-  }
-
- private:
-  struct Filled {
-    Shape shape;
-    std::vector<float> values;
-  };
-  std::string path_ = "memory";
-  std::map<std::string, std::string> metadata_;
-  std::map<std::string, Filled> tensors_;
-};
-
-class AudioLoading : public ::testing::Test {
- protected:
-  AudioLoading()
-      : backend_(MakeCpuBackend()),
-        stream_(*backend_->NewStream()),
-        arena_(*backend_->AllocateBlock(std::int64_t{64} << 20)),
-        runtime_{*backend_, *stream_, arena_} {}
-
-  std::vector<float> Downloaded(const Tensor& tensor) {
-    std::vector<float> values(static_cast<std::size_t>(tensor.elements()));
-    stream_->Download(values.data(), tensor);
-    EXPECT_TRUE(stream_->Sync().ok());
-    return values;
-  }
-
-  std::unique_ptr<Backend> backend_;
-  std::unique_ptr<Stream> stream_;
-  Arena arena_;
-  Runtime runtime_;
-};
+  return weights;
+}
 
 TEST(AudioVaeTensors, ListsThePublicCheckpoint) {
   const std::vector<TensorSpec> specs = AudioVaeTensors(kPublicVae);
@@ -207,91 +159,89 @@ TEST(FoldWeightNorm, GivesEachRowItsLengthAndKeepsRowsOfZeros) {
   EXPECT_THAT(folded, ::testing::Pointwise(::testing::FloatEq(), {6.0f, 8.0f, 0.0f, -1.0f, 0.0f, 0.0f}));
 }
 
-TEST_F(AudioLoading, RefusesAnAutoencoderFileByTheTensorThatIsWrong) {
+TEST(AudioLoading, RefusesAnAutoencoderFileByTheTensorThatIsWrong) {
+  TestDevice device;
   const std::vector<TensorSpec> specs = AudioVaeTensors(kSmallVae);
-  FilledSource missing(specs, 0.5f);
+  MemoryWeights missing = Filled(specs, 0.5f);
   missing.Remove("decoder.mid.attn_1.qkv.weight");
-  FilledSource reshaped(specs, 0.5f);
-  reshaped.Set("data_mean", {1, 1, 4}, 0.5f);  // as many values, in another order
-  FilledSource unknown(specs, 0.5f);
-  unknown.Set("decoder.mid.attn_2.qkv.weight", {1}, 0.5f);
+  MemoryWeights reshaped = Filled(specs, 0.5f);
+  reshaped.Add("data_mean", {1, 1, 4}, std::vector<float>(4, 0.5f));  // as many values, in another order
+  MemoryWeights unknown = Filled(specs, 0.5f);
+  unknown.Add("decoder.mid.attn_2.qkv.weight", {1}, {0.5f});
   const struct {
-    const FilledSource* source;
+    const MemoryWeights* source;
     std::string name;
   } cases[] = {{&missing, "decoder.mid.attn_1.qkv.weight"},
                {&reshaped, "data_mean is 1x1x4, expected 1x4x1"},
                {&unknown, "decoder.mid.attn_2.qkv.weight"}};
   for (const auto& [source, name] : cases) {
     const absl::Status decoder =
-        AudioVaeDecoder::Load(runtime_, kSmallVae, *source, PrecisionPolicy::kReference).status();
+        AudioVaeDecoder::Load(device.runtime(), kSmallVae, *source, PrecisionPolicy::kReference).status();
     EXPECT_EQ(decoder.code(), absl::StatusCode::kInvalidArgument) << name;
     EXPECT_THAT(std::string(decoder.message()), AllOf(HasSubstr("memory"), HasSubstr(name)));
     const absl::Status encoder =
-        AudioVaeEncoder::Load(runtime_, kSmallVae, *source, PrecisionPolicy::kReference).status();
+        AudioVaeEncoder::Load(device.runtime(), kSmallVae, *source, PrecisionPolicy::kReference).status();
     EXPECT_THAT(std::string(encoder.message()), HasSubstr(name));
   }
 }
 
-TEST_F(AudioLoading, RefusesAVocoderFileByTheTensorThatIsWrong) {
+TEST(AudioLoading, RefusesAVocoderFileByTheTensorThatIsWrong) {
+  TestDevice device;
   const VocoderConfig config = VocoderOf(4, 64);
   const std::vector<TensorSpec> specs = VocoderTensors(config, WeightNormNames::kParametrizations);
-  FilledSource missing(specs, 0.5f);
+  MemoryWeights missing = Filled(specs, 0.5f);
   missing.Remove("ups.3.0.parametrizations.weight.original1");
-  FilledSource reshaped(specs, 0.5f);
-  reshaped.Set("resblocks.0.activations.0.upsample.filter", {1, 1, 10}, 0.5f);
+  MemoryWeights reshaped = Filled(specs, 0.5f);
+  reshaped.Add("resblocks.0.activations.0.upsample.filter", {1, 1, 10}, std::vector<float>(10, 0.5f));
   const struct {
-    const FilledSource* source;
+    const MemoryWeights* source;
     std::string name;
   } cases[] = {{&missing, "ups.3.0.parametrizations.weight.original1"},
                {&reshaped, "resblocks.0.activations.0.upsample.filter is 1x1x10, expected 1x1x12"}};
   for (const auto& [source, name] : cases) {
     const absl::Status status =
-        Vocoder::Load(runtime_, config, *source, PrecisionPolicy::kReference).status();
+        Vocoder::Load(device.runtime(), config, *source, PrecisionPolicy::kReference).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << name;
     EXPECT_THAT(std::string(status.message()), HasSubstr(name));
   }
 }
 
-TEST_F(AudioLoading, ReportsTheArenaThatIsTooSmallForTheWeights) {
-  Arena small(*backend_->AllocateBlock(4096));
-  const Runtime runtime{*backend_, *stream_, small};
-  const FilledSource source(AudioVaeTensors(kSmallVae), 0.5f);
-  EXPECT_EQ(AudioVaeDecoder::Load(runtime, kSmallVae, source, PrecisionPolicy::kReference).status().code(),
-            absl::StatusCode::kResourceExhausted);
+TEST(AudioLoading, ReportsTheArenaThatIsTooSmallForTheWeights) {
+  TestDevice device(4096);
+  const MemoryWeights source = Filled(AudioVaeTensors(kSmallVae), 0.5f);
+  EXPECT_EQ(
+      AudioVaeDecoder::Load(device.runtime(), kSmallVae, source, PrecisionPolicy::kReference).status().code(),
+      absl::StatusCode::kResourceExhausted);
 }
 
-TEST_F(AudioLoading, WeightNormNamesDoNotChangeTheSound) {
+TEST(AudioLoading, WeightNormNamesDoNotChangeTheSound) {
   const VocoderConfig config = VocoderOf(4, 64);
-  const std::vector<float> mel(3 * 4, -0.5f);
   std::vector<std::vector<float>> waves;
   for (const WeightNormNames names : {WeightNormNames::kGV, WeightNormNames::kParametrizations}) {
-    const ArenaScope scope(arena_);
-    const FilledSource source(VocoderTensors(config, names), 0.02f);
-    const auto vocoder = Vocoder::Load(runtime_, config, source, PrecisionPolicy::kReference);
+    TestDevice device;
+    const MemoryWeights source = Filled(VocoderTensors(config, names), 0.02f);
+    const auto vocoder = Vocoder::Load(device.runtime(), config, source, PrecisionPolicy::kReference);
     ASSERT_TRUE(vocoder.ok()) << vocoder.status();
-    const auto in = arena_.Allocate(DType::kF32, {3, 4}, "mel");
-    ASSERT_TRUE(in.ok());
-    stream_->Upload(*in, HostTensor{mel.data(), DType::kF32, {3, 4}});
-    const auto wave = vocoder->Decode(*in);
+    const auto wave = vocoder->Decode(device.Put({3, 4}, std::vector<float>(12, -0.5f)));
     ASSERT_TRUE(wave.ok()) << wave.status();
     EXPECT_EQ(wave->shape, Shape({3 * 256}));
-    waves.push_back(Downloaded(*wave));
+    waves.push_back(device.Get(*wave));
   }
   EXPECT_EQ(waves[0], waves[1]);
   EXPECT_THAT(waves[0], Each(AllOf(::testing::Gt(0.0f), ::testing::Le(1.0f))));
 }
 
-TEST_F(AudioLoading, StopsBetweenBlocksAndGivesItsMemoryBack) {
-  const FilledSource source(AudioVaeTensors(kSmallVae), 0.5f);
-  const auto decoder = AudioVaeDecoder::Load(runtime_, kSmallVae, source, PrecisionPolicy::kAsExecuted);
+TEST(AudioDecoding, StopsBetweenBlocksAndGivesItsMemoryBack) {
+  TestDevice device;
+  const MemoryWeights source = Filled(AudioVaeTensors(kSmallVae), 0.5f);
+  const auto decoder =
+      AudioVaeDecoder::Load(device.runtime(), kSmallVae, source, PrecisionPolicy::kAsExecuted);
   ASSERT_TRUE(decoder.ok()) << decoder.status();
-  const auto z = arena_.Allocate(DType::kF32, {5, 3}, "z");
-  ASSERT_TRUE(z.ok());
-  stream_->Run(Fill{.out = *z, .value = 0.25f});
+  const Tensor z = device.Put({5, 3}, std::vector<float>(15, 0.25f));
 
   int blocks = 0;
-  const std::int64_t before = arena_.bytes_in_use();
-  const auto mel = decoder->Decode(*z, [&blocks] {
+  const std::int64_t before = device.arena().bytes_in_use();
+  const auto mel = decoder->Decode(z, [&blocks] {
     ++blocks;
     return absl::OkStatus();
   });
@@ -299,10 +249,10 @@ TEST_F(AudioLoading, StopsBetweenBlocksAndGivesItsMemoryBack) {
   EXPECT_EQ(mel->shape, Shape({10, 4}));
   EXPECT_EQ(mel->dtype, DType::kBF16);
   EXPECT_EQ(blocks, 3 + 3 * 2);  // the middle, then three levels of two
-  EXPECT_LE(arena_.bytes_in_use() - before, mel->bytes() + Arena::kAlignment);
+  EXPECT_LE(device.arena().bytes_in_use() - before, mel->bytes() + Arena::kAlignment);
 
   const auto stopped = decoder->Decode(
-      *z, [&blocks] { return --blocks > 4 ? absl::OkStatus() : absl::CancelledError("stopped"); });
+      z, [&blocks] { return --blocks > 4 ? absl::OkStatus() : absl::CancelledError("stopped"); });
   EXPECT_EQ(stopped.status().code(), absl::StatusCode::kCancelled);
   EXPECT_EQ(blocks, 4);
 }

@@ -195,6 +195,15 @@ TEST(VideoVaeEncoder, RefusesFramesItCannotDivide) {
   }
 }
 
+TEST(VideoVae, LeavesDeviceMemoryToTheBackend) {
+  const MemoryWeights weights = SmallWeights();
+  TestDevice device(std::int64_t{8} << 20, TestDevice::Guard::kOn);
+  DecodeClip(device, *LoadDecoder(device, weights), 2);
+  const auto encoder = LoadEncoder(device, weights, VideoVaeInput::kClip);
+  const Tensor frames = device.Put({5, 16, 16, 3}, RandomValues(5 * 16 * 16 * 3, 5));
+  EXPECT_EQ(encoder->Encode(frames, nullptr).status(), absl::OkStatus());
+}
+
 TEST(VideoVaeResidualChain, GivesTheSameFramesInAnyChunks) {
   const MemoryWeights weights = SmallWeights();
   TestDevice device;

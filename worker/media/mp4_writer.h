@@ -14,7 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/subprocess.h"
-#include "worker/media/part_file.h"
+#include "base/part_file.h"
 
 namespace ovi {
 

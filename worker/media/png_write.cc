@@ -9,7 +9,7 @@
 #include "base/check.h"
 #include "base/status.h"
 #include "worker/media/image.h"
-#include "worker/media/part_file.h"
+#include "base/part_file.h"
 
 namespace ovi {
 namespace {

@@ -1,6 +1,8 @@
 // What a model runs on: a device's stream and memory, and the number format of its arithmetic.
 #pragma once
 
+#include <functional>
+
 #include "kernels/backend.h"
 
 namespace ovi {
@@ -22,5 +24,8 @@ struct Runtime {
   Stream& stream;
   Arena& arena;
 };
+
+// Asked between the blocks of a network; its error ends the pass and is returned. May be empty.
+using BetweenBlocks = std::function<absl::Status()>;
 
 }  // namespace ovi

@@ -2,7 +2,6 @@
 // shapes.
 #pragma once
 
-#include <functional>
 #include <string_view>
 #include <vector>
 
@@ -11,9 +10,6 @@
 #include "worker/model/runtime.h"
 
 namespace ovi {
-
-// Asked between the blocks of a network; its error ends the pass and is returned. May be empty.
-using BetweenBlocks = std::function<absl::Status()>;
 
 // The original runs audio autoencoder and vocoder wholly in bf16.
 NumberFormat AudioNumberFormat(PrecisionPolicy policy);

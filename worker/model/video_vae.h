@@ -58,7 +58,7 @@ class VideoVaeDecoder {
 
   absl::Status LoadLevel(ParamLoader& loader, std::size_t index, const VideoVaeLevel& layout);
   // Decodes the one frame `x` from level `index` on, and appends its frames to the result.
-  absl::Status DecodeFrom(std::size_t index, const Tensor& x, const video_vae::BetweenBlocks& between);
+  absl::Status DecodeFrom(std::size_t index, const Tensor& x, const BetweenBlocks& between);
   absl::Status Enlarge(const Level& level, const Tensor& x, const Tensor& out);
   absl::Status Finish(const Tensor& x);
 
@@ -107,10 +107,10 @@ class VideoVaeEncoder {
   absl::Status Begin(std::int64_t rows, std::int64_t cols);
   // A chunk: the clip's first frame or the next temporal_factor() frames, to one latent frame.
   absl::Status EncodeChunk(const Tensor& frames, bool first, const Tensor& latent,
-                           const video_vae::BetweenBlocks& between);
+                           const BetweenBlocks& between);
   // Runs a level on `x` and returns its result, in the caller's ArenaScope.
   absl::StatusOr<Tensor> RunLevel(const Level& level, const Tensor& x, bool first,
-                                  const video_vae::BetweenBlocks& between);
+                                  const BetweenBlocks& between);
   absl::Status Shrink(const Level& level, const Tensor& x, bool first, const Tensor& out);
 
   Runtime runtime_;

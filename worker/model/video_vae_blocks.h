@@ -19,8 +19,7 @@
 
 namespace ovi::video_vae {
 
-// Called between blocks; its error ends the computation. Null is allowed.
-using BetweenBlocks = std::function<absl::Status()>;
+// What the callback says; OK without one.
 inline absl::Status Pause(const BetweenBlocks& between_blocks) {
   return between_blocks ? between_blocks() : absl::OkStatus();
 }

@@ -7,7 +7,6 @@
 
 namespace ovi {
 
-using video_vae::BetweenBlocks;
 using video_vae::CausalConv;
 using video_vae::FrameHistory;
 using video_vae::MiddleBlock;

@@ -63,8 +63,8 @@ absl::Status Engine::DenoiseClip(const Runtime& runtime, const ClipRequest& clip
   return ovi::Denoise(*dit, clip, prompts, first_frame, control, inputs.observer, latents);
 }
 
-absl::Status Engine::Decode(const Runtime& runtime, const ClipRequest& clip, const Latents& latents,
-                            const Control& control, ClipSink& sink) const {
+absl::Status Engine::Decode(const Runtime& runtime, const ClipRequest& clip, const ClipInputs& inputs,
+                            const Latents& latents, const Control& control, ClipSink& sink) const {
   OVI_ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> audio_vae, OpenWeights(model_.audio_vae_weights));
   OVI_ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> vocoder, OpenWeights(model_.vocoder_weights));
   OVI_ASSIGN_OR_RETURN(const std::vector<float> audio,
@@ -78,6 +78,7 @@ absl::Status Engine::Decode(const Runtime& runtime, const ClipRequest& clip, con
   OVI_RETURN_IF_ERROR(sink.Begin(info, audio));
   OVI_ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> video_vae, OpenWeights(model_.video_vae_weights));
   std::vector<std::uint8_t> rgb;
+  std::vector<float> pixels;
   OVI_RETURN_IF_ERROR(DecodeVideo(
       runtime, model_.video_vae, *video_vae, clip.policy, clip.latent, latents.video, control,
       [&](const Tensor& frames) -> absl::Status {
@@ -85,7 +86,12 @@ absl::Status Engine::Decode(const Runtime& runtime, const ClipRequest& clip, con
         runtime.stream.Run(Elementwise{.kind = ElementwiseKind::kUnitToU8, .a = frames, .out = bytes});
         rgb.resize(static_cast<std::size_t>(bytes.elements()));
         runtime.stream.Download(rgb.data(), bytes);
+        if (inputs.on_pixels) {
+          pixels.resize(rgb.size());
+          runtime.stream.Download(pixels.data(), frames);
+        }
         OVI_RETURN_IF_ERROR(runtime.stream.Sync());
+        if (inputs.on_pixels) inputs.on_pixels(pixels);
         return sink.AddFrames(rgb);
       }));
   return sink.Finish();
@@ -120,7 +126,7 @@ absl::StatusOr<ClipReport> Engine::Generate(const ClipRequest& clip, const ClipI
     return DenoiseClip(runtime, clip, prompts, first_frame, inputs, control, report.latents);
   }));
   OVI_RETURN_IF_ERROR(Measured(Stage::kDecode, *arena_, report,
-                               [&] { return Decode(runtime, clip, report.latents, control, sink); }));
+                               [&] { return Decode(runtime, clip, inputs, report.latents, control, sink); }));
   return report;
 }
 

@@ -1,8 +1,8 @@
 // The engine of one rank: a clip request in, frames and sound out, stage by stage within one arena.
 #pragma once
 
-#include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -41,6 +41,8 @@ struct ClipInputs {
   std::vector<float> image;      // (3, H, W) in -1..1, image-to-video only
   std::optional<Latents> noise;  // instead of the seed's
   DenoiseObserver observer;      // may be empty
+  // Sees decoded pixels (frames, H, W, 3), not clamped, before they become bytes. May be null.
+  std::function<void(std::span<const float> pixels)> on_pixels;
 };
 
 struct StageReport {
@@ -76,8 +78,8 @@ class Engine {
   absl::Status DenoiseClip(const Runtime& runtime, const ClipRequest& clip, const PromptStates& prompts,
                            std::span<const float> first_frame, const ClipInputs& inputs,
                            const Control& control, Latents& latents) const;
-  absl::Status Decode(const Runtime& runtime, const ClipRequest& clip, const Latents& latents,
-                      const Control& control, ClipSink& sink) const;
+  absl::Status Decode(const Runtime& runtime, const ClipRequest& clip, const ClipInputs& inputs,
+                      const Latents& latents, const Control& control, ClipSink& sink) const;
 
   Backend& backend_;
   ModelFolder model_;

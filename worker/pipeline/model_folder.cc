@@ -1,5 +1,6 @@
 #include "worker/pipeline/model_folder.h"
 
+#include <cstdlib>
 #include <filesystem>
 #include <initializer_list>
 
@@ -183,13 +184,39 @@ absl::StatusOr<ModelFolder> OpenModelFolder(const std::string& config_dir, const
   return m;
 }
 
-absl::StatusOr<ModelFolder> FindModel(const std::string& model, const std::string& weights_dir,
-                                      const std::string& models_dir) {
-  for (const std::string& folder : {model, absl::StrCat(models_dir, "/", model)}) {
-    if (IsFile(folder + "/model_spec.json")) return OpenModelFolder(folder, weights_dir);
+absl::StatusOr<ModelFolder> FindModel(const ModelChoice& choice, const std::string& models_dir) {
+  const auto has_spec = [](const std::string& folder) { return IsFile(folder + "/model_spec.json"); };
+  if (!choice.folder.empty()) {
+    if (has_spec(choice.folder)) return OpenModelFolder(choice.folder, choice.ckpt_dir);
+    const std::string shipped = absl::StrCat(models_dir, "/", choice.folder);
+    if (has_spec(shipped)) return OpenModelFolder(shipped, choice.ckpt_dir);
+    std::error_code error;
+    if (!fs::is_directory(choice.folder + "/Ovi", error)) {
+      return absl::NotFoundError(absl::StrCat("model \"", choice.folder,
+                                              "\": neither a folder with a model_spec.json or with "
+                                              "downloaded weights (Ovi/), nor the name of a model in ",
+                                              models_dir));
+    }
   }
-  return absl::NotFoundError(absl::StrCat(
-      "model \"", model, "\": no folder with a model_spec.json of that name, here or in ", models_dir));
+  const std::string config_dir = absl::StrCat(models_dir, "/", choice.name);
+  if (choice.name.empty() || !has_spec(config_dir)) {
+    return absl::NotFoundError(
+        absl::StrCat("model_name \"", choice.name, "\": no model of that name in ", models_dir));
+  }
+  return OpenModelFolder(config_dir, choice.folder.empty() ? choice.ckpt_dir : choice.folder);
+}
+
+std::string DefaultModelsDir() {
+  const char* variable = std::getenv("OVI_MODELS_DIR");
+  if (variable != nullptr && *variable != '\0') return variable;
+  std::error_code error;
+  for (fs::path folder = fs::read_symlink("/proc/self/exe", error).parent_path(); folder.has_relative_path();
+       folder = folder.parent_path()) {
+    for (const char* place : {"configs/models", "share/ovi/models"}) {
+      if (fs::is_directory(folder / place, error)) return (folder / place).string();
+    }
+  }
+  return "configs/models";
 }
 
 }  // namespace ovi

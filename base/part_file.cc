@@ -1,4 +1,4 @@
-#include "worker/media/part_file.h"
+#include "base/part_file.h"
 
 #include <errno.h>
 #include <fcntl.h>

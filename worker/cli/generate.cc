@@ -1,0 +1,255 @@
+#include "worker/cli/generate.h"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <optional>
+#include <set>
+
+#include "absl/strings/str_cat.h"
+#include "base/part_file.h"
+#include "base/status.h"
+#include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/parallel.h"
+#include "worker/cli/reporter.h"
+#include "worker/cli/tensor_dump.h"
+#include "worker/job/parse_job.h"
+#include "worker/media/first_frame.h"
+#include "worker/media/image.h"
+#include "worker/model/text/clean.h"
+#include "worker/pipeline/engine.h"
+#include "worker/pipeline/math/prompt_format.h"
+#include "worker/pipeline/mp4_sink.h"
+
+namespace ovi {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int kExitFailed = 1;
+constexpr int kExitUsage = 2;
+constexpr int kExitInterrupted = 130;
+
+std::atomic<bool> interrupted{false};
+static_assert(std::atomic<bool>::is_always_lock_free,
+              "the signal handler below may only touch lock-free atomics");
+
+// The first signal asks politely; a second one ends the process by the default action.
+void OnSignal(int signal) {
+  interrupted.store(true, std::memory_order_relaxed);
+  std::signal(signal, SIG_DFL);
+}
+
+// Everything that is known before anything is computed.
+struct Plan {
+  JobSpec job;
+  ModelFolder model;
+  std::string out;
+  std::vector<std::optional<Image>> images;  // one a prompt, in mode i2v
+};
+
+absl::StatusOr<std::vector<Override>> ParseSets(const std::vector<std::string>& sets) {
+  std::vector<Override> overrides;
+  for (const std::string& set : sets) {
+    const std::size_t equals = set.find('=');
+    if (equals == std::string::npos || equals == 0) {
+      return absl::InvalidArgumentError(absl::StrCat("--set ", set, ": expected key=value"));
+    }
+    overrides.push_back({set.substr(0, equals), set.substr(equals + 1)});
+  }
+  return overrides;
+}
+
+// The folder exists and takes files, which is better known before an hour of work than after.
+absl::Status PrepareFolder(const std::string& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error)
+    return absl::FailedPreconditionError(
+        absl::StrCat(folder, ": cannot make this folder: ", error.message()));
+  return PartFile::Create(folder + "/ovi-worker-probe").status();
+}
+
+absl::StatusOr<Plan> Prepare(const GenerateOptions& options) {
+  Plan plan;
+  OVI_ASSIGN_OR_RETURN(const std::vector<Override> overrides, ParseSets(options.sets));
+  OVI_ASSIGN_OR_RETURN(plan.job, LoadJob(options.config, overrides));
+  const std::string name =
+      plan.job.model_name.empty() ? "960x960_5s" : plan.job.model_name;  // the original's default
+  OVI_ASSIGN_OR_RETURN(
+      plan.model,
+      FindModel({.folder = options.model, .name = name, .ckpt_dir = plan.job.ckpt_dir}, DefaultModelsDir()));
+  for (const PromptItem& item : plan.job.prompts) {
+    plan.images.emplace_back();
+    if (plan.job.mode != Mode::kI2v) continue;
+    OVI_ASSIGN_OR_RETURN(plan.images.back(), LoadImage(item.image_path));
+  }
+  plan.out = !options.out.empty() ? options.out : plan.job.output_dir;
+  if (plan.out.empty())
+    return absl::InvalidArgumentError("--out: no folder for the results given, here or as output_dir");
+  OVI_RETURN_IF_ERROR(PrepareFolder(plan.out));
+  return plan;
+}
+
+// Bytes of memory the system could give us now.
+std::int64_t AvailableMemory() {
+  std::ifstream meminfo("/proc/meminfo");
+  std::string key;
+  std::int64_t kib = 0;
+  while (meminfo >> key >> kib) {
+    if (key == "MemAvailable:") return kib * 1024;
+    meminfo.ignore(64, '\n');
+  }
+  return sysconf(_SC_AVPHYS_PAGES) * sysconf(_SC_PAGESIZE);
+}
+
+std::map<std::string, std::string> Metadata(const Plan& plan, const ClipRequest& clip,
+                                            const PromptItem& item) {
+  return {{"title", item.text},
+          {"model", plan.model.spec.name},
+          {"seed", absl::StrCat(clip.seed)},
+          {"steps", absl::StrCat(clip.steps)},
+          {"mode", clip.image_to_video ? "i2v" : "t2v"},
+          {"solver", ToString(clip.solver)},
+          {"shift", absl::StrCat(clip.shift)},
+          {"video_guidance_scale", absl::StrCat(clip.video_guidance_scale)},
+          {"audio_guidance_scale", absl::StrCat(clip.audio_guidance_scale)},
+          {"precision", ToString(plan.job.precision)},
+          {"version", OVI_VERSION}};
+}
+
+// The original's file name, with a number where two clips of this run would share one.
+std::string VideoPath(const Plan& plan, const ClipRequest& clip, const PromptItem& item,
+                      std::set<std::string>& taken) {
+  const Size size =
+      plan.job.size.value_or(Size{plan.model.spec.default_height, plan.model.spec.default_width});
+  const std::string name = OutputFileName({.prompt = item.text,
+                                           .height = size.height,
+                                           .width = size.width,
+                                           .seed = static_cast<std::int64_t>(clip.seed),
+                                           .rank = 0});
+  fs::path path = fs::path(plan.out) / name;
+  const std::string stem = path.stem().string();
+  for (int copy = 2; !taken.insert(path.string()).second; ++copy) {
+    path.replace_filename(absl::StrCat(stem, "_", copy, ".mp4"));
+  }
+  return path.string();
+}
+
+class Run {
+ public:
+  Run(const GenerateOptions& options, Plan plan, Reporter& reporter)
+      : options_(options), plan_(std::move(plan)), reporter_(reporter) {}
+
+  absl::Status All() {
+    const std::unique_ptr<Backend> backend = MakeCpuBackend();
+    const std::int64_t bytes = options_.memory_bytes > 0 ? options_.memory_bytes : AvailableMemory() / 10 * 9;
+    OVI_ASSIGN_OR_RETURN(engine_, Engine::Create(*backend, bytes, plan_.model));
+    const int repeats = plan_.job.each_example_n_times;
+    title_.count = static_cast<int>(plan_.job.prompts.size()) * repeats;
+    for (std::size_t prompt = 0; prompt < plan_.job.prompts.size(); ++prompt) {
+      for (int repeat = 0; repeat < repeats; ++repeat) {
+        OVI_RETURN_IF_ERROR(One(plan_.job.prompts[prompt], plan_.images[prompt], repeat));
+        ++title_.index;
+      }
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  absl::Status One(const PromptItem& item, const std::optional<Image>& image, int repeat) {
+    std::optional<FrameSize> image_size;
+    if (image) image_size = FrameSize{image->height, image->width};
+    OVI_ASSIGN_OR_RETURN(const ClipRequest clip,
+                         ResolveClip(plan_.job, item, repeat, plan_.model, image_size));
+    ClipInputs inputs;
+    if (image)
+      inputs.image = FirstFrameTensor(*image, clip.size, clip.policy == PrecisionPolicy::kAsExecuted);
+    if (!options_.noise.empty()) {
+      OVI_ASSIGN_OR_RETURN(inputs.noise, ReadNoise(options_.noise, clip));
+    }
+    TensorDump dump(clip);
+    if (!options_.dump.empty()) dump.Attach(inputs);
+
+    title_.prompt = item.text;
+    reporter_.Begin(title_, plan_.model, clip);
+    Mp4Sink sink(VideoPath(plan_, clip, item, paths_), Metadata(plan_, clip, item));
+    const auto begin = std::chrono::steady_clock::now();
+    const Control control{.on_progress = [this](const Progress& progress) { reporter_.Step(progress); },
+                          .cancelled = &interrupted};
+    DumpingSink dumping(sink, dump);
+    OVI_ASSIGN_OR_RETURN(const ClipReport report, engine_->Generate(clip, inputs, control, dumping));
+    if (!options_.dump.empty()) OVI_RETURN_IF_ERROR(dump.Write(options_.dump, report.latents));
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+    reporter_.Done(title_, clip, {sink.path(), sink.poster_path(), sink.sheet_path()}, report,
+                   seconds.count());
+    return absl::OkStatus();
+  }
+
+  const GenerateOptions& options_;
+  Plan plan_;
+  Reporter& reporter_;
+  ClipTitle title_;
+  std::unique_ptr<Engine> engine_;
+  std::set<std::string> paths_;
+};
+
+std::unique_ptr<Reporter> ReporterFor(const GenerateOptions& options) {
+  if (options.json) return MakeReporter(ReportStyle::kJson);
+  return MakeReporter(isatty(STDOUT_FILENO) != 0 ? ReportStyle::kBar : ReportStyle::kLines);
+}
+
+}  // namespace
+
+CLI::App* AddGenerateCommand(CLI::App& app, GenerateOptions& options) {
+  CLI::App* command = app.add_subcommand("generate", "Make the clips of a job in this process, on the CPU");
+  command->add_option("--config", options.config, "job YAML (docs/job-config.md)")->required();
+  command->add_option("--model", options.model,
+                      "model folder, folder of downloaded weights, or a model's name");
+  command->add_option("--set", options.sets, "key=value, overrides the job's YAML; may be repeated")
+      ->allow_extra_args(false);
+  command->add_option("--out", options.out, "folder for the MP4, its poster and its contact sheet");
+  command
+      ->add_option("--max-memory", options.memory_bytes,
+                   "memory for weights and activations, e.g. 8GiB (default: 90 % of what is free)")
+      ->transform(CLI::AsSizeValue(false));
+  command->add_option("--threads", options.threads, "threads (default: all cores)")
+      ->check(CLI::Range(1, 1024));
+  command->add_option("--noise", options.noise,
+                      "safetensors with video_noise and audio_noise, instead of the seed's");
+  command->add_option("--dump", options.dump,
+                      "write latents, pixels and samples of the last clip to this safetensors file");
+  command->add_flag("--json", options.json, "one JSON object a line");
+  return command;
+}
+
+int RunGenerate(const GenerateOptions& options) {
+  std::signal(SIGINT, OnSignal);
+  std::signal(SIGTERM, OnSignal);
+  if (options.threads > 0) cpu::SetThreadCount(options.threads);
+  const std::unique_ptr<Reporter> reporter = ReporterFor(options);
+  absl::StatusOr<Plan> plan = Prepare(options);
+  if (!plan.ok()) {
+    reporter->Failed(std::string(plan.status().message()));
+    return kExitUsage;
+  }
+  for (const std::string& warning : plan->job.warnings) reporter->Warning(warning);
+  Run run(options, *std::move(plan), *reporter);
+  const absl::Status status = run.All();
+  if (status.ok()) return 0;
+  if (interrupted.load() || absl::IsCancelled(status)) {
+    reporter->Failed("interrupted; no video was written");
+    return kExitInterrupted;
+  }
+  reporter->Failed(std::string(status.message()));
+  return kExitFailed;
+}
+
+}  // namespace ovi

@@ -1,0 +1,163 @@
+#include "worker/cli/reporter.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+
+namespace ovi {
+namespace {
+
+// The largest of the stages' peaks.
+std::int64_t PeakBytes(const ClipReport& report) {
+  std::int64_t peak = 0;
+  for (const StageReport& stage : report.stages) peak = std::max(peak, stage.arena_bytes_peak);
+  return peak;
+}
+
+// People's words, on a terminal with a moving bar or into a pipe with a line a step.
+class TextReporter final : public Reporter {
+ public:
+  explicit TextReporter(bool bar) : bar_(bar) {}
+
+  void Warning(const std::string& text) override {
+    std::fprintf(stderr, "ovi-worker: warning: %s\n", text.c_str());
+  }
+
+  void Begin(const ClipTitle& title, const ModelFolder& model, const ClipRequest& clip) override {
+    std::printf("[%d/%d] %s\n", title.index + 1, title.count, title.prompt.c_str());
+    std::printf("      %s, %s, %dx%d, %d frames, %d steps, seed %llu\n", model.spec.name.c_str(),
+                clip.image_to_video ? "i2v" : "t2v", static_cast<int>(clip.size.height),
+                static_cast<int>(clip.size.width), static_cast<int>(model.frames()), clip.steps,
+                static_cast<unsigned long long>(clip.seed));
+    std::fflush(stdout);
+  }
+
+  void Step(const Progress& progress) override {
+    if (bar_) {
+      std::printf("\r\x1b[K%s", FormatBar(progress, 30).c_str());
+      if (progress.step == progress.steps) std::printf("\n");
+    } else if (progress.step == 0) {
+      std::printf("%s\n", std::string(StageName(progress.stage)).c_str());
+    } else {
+      std::printf("%s %d/%d  %.2f s/step\n", std::string(StageName(progress.stage)).c_str(), progress.step,
+                  progress.steps, progress.seconds_per_step);
+    }
+    std::fflush(stdout);
+  }
+
+  void Done(const ClipTitle&, const ClipRequest&, const ClipFiles& files, const ClipReport& report,
+            double seconds) override {
+    std::printf("      %s, peak memory %s\n", FormatSeconds(seconds).c_str(),
+                FormatBytes(PeakBytes(report)).c_str());
+    std::printf("      video   %s\n      poster  %s\n      sheet   %s\n", files.video.c_str(),
+                files.poster.c_str(), files.sheet.c_str());
+    std::fflush(stdout);
+  }
+
+  void Failed(const std::string& message) override {
+    if (bar_) std::printf("\n");
+    std::fflush(stdout);
+    std::fprintf(stderr, "ovi-worker: %s\n", message.c_str());
+  }
+
+ private:
+  bool bar_;
+};
+
+// One JSON object a line on stdout.
+class JsonReporter final : public Reporter {
+ public:
+  void Warning(const std::string& text) override { Print({{"event", "warning"}, {"message", text}}); }
+
+  void Begin(const ClipTitle& title, const ModelFolder& model, const ClipRequest& clip) override {
+    Print({{"event", "clip"},
+           {"index", title.index},
+           {"count", title.count},
+           {"prompt", title.prompt},
+           {"model", model.spec.name},
+           {"mode", clip.image_to_video ? "i2v" : "t2v"},
+           {"height", clip.size.height},
+           {"width", clip.size.width},
+           {"frames", model.frames()},
+           {"steps", clip.steps},
+           {"seed", clip.seed}});
+  }
+
+  void Step(const Progress& progress) override {
+    Print({{"event", "progress"},
+           {"stage", std::string(StageName(progress.stage))},
+           {"step", progress.step},
+           {"steps", progress.steps},
+           {"seconds_per_step", progress.seconds_per_step}});
+  }
+
+  void Done(const ClipTitle& title, const ClipRequest& clip, const ClipFiles& files, const ClipReport& report,
+            double seconds) override {
+    nlohmann::json stages = nlohmann::json::array();
+    for (const StageReport& stage : report.stages) {
+      stages.push_back({{"stage", std::string(StageName(stage.stage))},
+                        {"seconds", stage.seconds},
+                        {"arena_bytes_peak", stage.arena_bytes_peak}});
+    }
+    Print({{"event", "result"},
+           {"index", title.index},
+           {"seed", clip.seed},
+           {"video", files.video},
+           {"poster", files.poster},
+           {"sheet", files.sheet},
+           {"seconds", seconds},
+           {"stages", stages}});
+  }
+
+  void Failed(const std::string& message) override {
+    Print({{"event", "error"}, {"message", message}});
+    std::fprintf(stderr, "ovi-worker: %s\n", message.c_str());
+  }
+
+ private:
+  static void Print(const nlohmann::json& event) {
+    // Prompts are valid UTF-8; a path of the file system need not be.
+    std::printf("%s\n", event.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+    std::fflush(stdout);
+  }
+};
+
+}  // namespace
+
+std::string FormatSeconds(double seconds) {
+  const auto whole = static_cast<long long>(std::llround(std::max(seconds, 0.0)));
+  if (whole >= 3600) return absl::StrFormat("%d:%02d:%02d", whole / 3600, whole / 60 % 60, whole % 60);
+  return absl::StrFormat("%d:%02d", whole / 60, whole % 60);
+}
+
+std::string FormatBar(const Progress& progress, int width) {
+  const int filled = progress.steps > 0 ? width * progress.step / progress.steps : 0;
+  std::string text = absl::StrFormat("%-8s[%s%s] %d/%d", std::string(StageName(progress.stage)),
+                                     std::string(static_cast<std::size_t>(filled), '#'),
+                                     std::string(static_cast<std::size_t>(width - filled), '.'),
+                                     progress.step, progress.steps);
+  if (progress.step > 0 && progress.seconds_per_step > 0) {
+    absl::StrAppendFormat(&text, "  %.2f s/step  ETA %s", progress.seconds_per_step,
+                          FormatSeconds(progress.seconds_per_step * (progress.steps - progress.step)));
+  }
+  return text;
+}
+
+std::string FormatBytes(std::int64_t bytes) {
+  const auto value = static_cast<double>(bytes);
+  if (bytes >= std::int64_t{1} << 30) return absl::StrFormat("%.1f GiB", value / (1 << 30));
+  if (bytes >= 1 << 20) return absl::StrFormat("%.1f MiB", value / (1 << 20));
+  if (bytes >= 1 << 10) return absl::StrFormat("%.1f KiB", value / (1 << 10));
+  return absl::StrCat(bytes, " B");
+}
+
+std::unique_ptr<Reporter> MakeReporter(ReportStyle style) {
+  if (style == ReportStyle::kJson) return std::make_unique<JsonReporter>();
+  return std::make_unique<TextReporter>(style == ReportStyle::kBar);
+}
+
+}  // namespace ovi

@@ -1,0 +1,47 @@
+// What `generate` says while it works: a bar on a terminal, plain lines into a pipe, JSON lines for machines.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "worker/pipeline/clip_request.h"
+#include "worker/pipeline/engine.h"
+#include "worker/pipeline/progress.h"
+
+namespace ovi {
+
+// One clip of the run, as shown to the user.
+struct ClipTitle {
+  int index = 0;  // from 0
+  int count = 1;
+  std::string prompt;
+};
+
+struct ClipFiles {
+  std::string video, poster, sheet;
+};
+
+class Reporter {
+ public:
+  virtual ~Reporter() = default;
+  virtual void Warning(const std::string& text) = 0;
+  virtual void Begin(const ClipTitle& title, const ModelFolder& model, const ClipRequest& clip) = 0;
+  virtual void Step(const Progress& progress) = 0;
+  virtual void Done(const ClipTitle& title, const ClipRequest& clip, const ClipFiles& files,
+                    const ClipReport& report, double seconds) = 0;
+  // The end of the run; `message` is one line.
+  virtual void Failed(const std::string& message) = 0;
+};
+
+enum class ReportStyle { kBar, kLines, kJson };
+std::unique_ptr<Reporter> MakeReporter(ReportStyle style);
+
+// "0:07", "12:34", "1:02:03". Pure.
+std::string FormatSeconds(double seconds);
+// "denoise [######......] 6/12  0.12 s/step  ETA 0:01", `width` characters of bar. Pure.
+std::string FormatBar(const Progress& progress, int width);
+// "1.5 GiB", "14.0 MiB", "12 B". Pure.
+std::string FormatBytes(std::int64_t bytes);
+
+}  // namespace ovi
