@@ -37,16 +37,21 @@ namespace {
 constexpr std::int64_t kTileRows = 16;
 constexpr std::int64_t kTileDepth = 32;                       // bf16 values, the bytes of a tile row
 constexpr std::int64_t kTileValues = kTileRows * kTileDepth;  // bf16 values in a tile
+constexpr std::int64_t kTileSums = kTileRows * kTileRows;     // f32 values in a tile
 constexpr std::int64_t kPair = 2 * kTileRows;                 // rows or columns of a product
 constexpr std::int64_t kGroup = 2 * kPair;                    // rows that use a tile of k or v while it is in L1
 constexpr std::int64_t kRowsAStep = 4;                        // rows of exponentials before a step of products
+
+// Where row r, column 0 of 2 x 2 tiles of sums is.
+constexpr std::int64_t InPair(std::int64_t r) {
+  return r / kTileRows * 2 * kTileSums + r % kTileRows * kTileRows;
+}
 
 // Two by two tiles, c (+)= a b.
 struct TileProduct {
   const BFloat16* a;      // [2][depth] tiles, each [16][32]
   const BFloat16* b;      // [2][depth] tiles, each [16 pairs][16 columns][2]
-  float* c;
-  std::int64_t c_stride;  // floats
+  float* c;               // [2][2] tiles, each [16][16]
   std::int64_t depth;     // tiles
   bool add;               // to c, or overwrite it
 };
@@ -85,21 +90,17 @@ OVI_INLINE void BeginProduct(const TileProduct& product) {
     _tile_zero(3);
     return;
   }
-  const float* below = product.c + kTileRows * product.c_stride;
-  const std::int64_t stride = product.c_stride * 4;
-  _tile_loadd(0, product.c, stride);
-  _tile_loadd(1, product.c + kTileRows, stride);
-  _tile_loadd(2, below, stride);
-  _tile_loadd(3, below + kTileRows, stride);
+  _tile_loadd(0, product.c, 64);
+  _tile_loadd(1, product.c + kTileSums, 64);
+  _tile_loadd(2, product.c + 2 * kTileSums, 64);
+  _tile_loadd(3, product.c + 3 * kTileSums, 64);
 }
 
 OVI_INLINE void EndProduct(const TileProduct& product) {
-  float* below = product.c + kTileRows * product.c_stride;
-  const std::int64_t stride = product.c_stride * 4;
-  _tile_stored(0, product.c, stride);
-  _tile_stored(1, product.c + kTileRows, stride);
-  _tile_stored(2, below, stride);
-  _tile_stored(3, below + kTileRows, stride);
+  _tile_stored(0, product.c, 64);
+  _tile_stored(1, product.c + kTileSums, 64);
+  _tile_stored(2, product.c + 2 * kTileSums, 64);
+  _tile_stored(3, product.c + 3 * kTileSums, 64);
 }
 
 void TileQueue::Run(std::int64_t steps) {
@@ -165,6 +166,7 @@ struct AmxScratch {
     max = pieces.Take<float>(rows_padded);
     weight = pieces.Take<float>(rows_padded);
     for (auto& s : sums) s = pieces.Take<float>(rows_padded * kLanes);
+    row = pieces.Take<float>(columns);
     state = pieces.Take<RowState>(rows_padded);
     products = pieces.Take<TileProduct>(2 + 2 * depth);
     bytes = pieces.bytes();
@@ -177,9 +179,10 @@ struct AmxScratch {
   BFloat16* q;               // [rows / 16][depth] tiles
   BFloat16* k;               // [keys / 16][depth] tiles of pairs along head_dim
   BFloat16* v;               // [columns / 16][keys / 32] tiles of pairs along the keys
-  float* scores[2];          // [kGroup][kPair], of two pairs of key tiles by turns
+  float* scores[2];          // [kGroup / 32][2][2] tiles, of two pairs of key tiles by turns
   BFloat16* p[2];            // [kGroup / 16][keys / 32] tiles, of two groups of rows by turns
-  float* out;                // [rows][columns]
+  float* out;                // [rows / 32][columns / 32][2][2] tiles
+  float* row;                // [columns], one row of out in order
   float* max;                // m of a row, in base 2
   float* weight;             // 1 / sum, for Sweep::kNormalised
   float* sums[2];            // [rows][kLanes], partial sums before and after the keys at hand, by turns
@@ -187,6 +190,12 @@ struct AmxScratch {
   TileProduct* products;
   std::int64_t bytes;
 };
+
+// Row i of the tile that holds column c of out.
+float* OutputAt(const AmxScratch& scratch, std::int64_t i, std::int64_t c) {
+  const std::int64_t tile = c / kPair * 4 + c % kPair / kTileRows;
+  return scratch.out + i / kPair * kPair * scratch.columns + tile * kTileSums + InPair(i % kPair);
+}
 
 OVI_TARGET void PackQueries(const BFloat16* q, std::int64_t stride, std::int64_t rows, std::int64_t head_dim,
                             const AmxScratch& to) {
@@ -251,7 +260,7 @@ OVI_INLINE __m512 NegativeExp2(__m512 u) {
 
 // kPair x kPair scores on their way to probabilities.
 struct ScoreBlock {
-  float* scores;           // [kPair][kPair]
+  float* scores;           // [2][2] tiles
   BFloat16* p;             // two tiles, the second p_down values behind the first
   std::int64_t p_down;
   const float* max;        // of each row
@@ -265,10 +274,10 @@ template <bool kPlain>
 OVI_INLINE __m512i ExponentialRows(const ScoreBlock& block, __m512 factor, std::int64_t begin, std::int64_t end,
                                    __m512i signs) {
   for (std::int64_t r = begin; r < end; ++r) {
-    const float* s = block.scores + r * kPair;
+    const float* s = block.scores + InPair(r);
     const __m512 max = _mm512_set1_ps(block.max[r]);
     const __m512 u0 = _mm512_fnmadd_ps(factor, _mm512_load_ps(s), max);
-    const __m512 u1 = _mm512_fnmadd_ps(factor, _mm512_load_ps(s + kLanes), max);
+    const __m512 u1 = _mm512_fnmadd_ps(factor, _mm512_load_ps(s + kTileSums), max);
     __m512 p0 = NegativeExp2(u0);
     __m512 p1 = NegativeExp2(u1);
     if (!kPlain && block.weight != nullptr) {
@@ -344,7 +353,6 @@ class AmxBlock {
       tiles.Add({.a = scratch_.q + (group * kGroup + row_pair * kPair) * scratch_.columns,
                  .b = scratch_.k + pair * kPair * scratch_.columns,
                  .c = Scores(group, pair) + row_pair * kPair * kPair,
-                 .c_stride = kPair,
                  .depth = scratch_.depth,
                  .add = false});
     }
@@ -358,8 +366,8 @@ class AmxBlock {
       for (std::int64_t row_pair = 0; row_pair < RowPairs(group); ++row_pair) {
         tiles.Add({.a = P(group, row_pair, 0),
                    .b = scratch_.v + column * 2 * key_pairs_ * kTileValues,
-                   .c = scratch_.out + (group * kGroup + row_pair * kPair) * scratch_.columns + column * kPair,
-                   .c_stride = scratch_.columns,
+                   .c = scratch_.out + (group * kGroup + row_pair * kPair) * scratch_.columns +
+                        column * kPair * kPair,
                    .depth = key_pairs_,
                    .add = true});
       }
@@ -400,28 +408,32 @@ class AmxBlock {
 
   // Scale, bias, roundings, and -infinity for what is not a key.
   OVI_TARGET void CompleteBlock(const ScoreBlock& block, std::int64_t row, std::int64_t pair) const {
-    const std::int64_t valid = std::min(kPair, count_ - pair * kPair);
     const std::int64_t rows = std::min(kPair, rows_.end - rows_.begin - row);
     for (std::int64_t r = 0; r < rows; ++r) {
-      const float* bias = BiasRow(op_, rows_.head, rows_.begin + row + r, key_ + pair * kPair);
-      float* scores = block.scores + r * kPair;
-      (void)CompleteScores(scores, valid, rule_, bias);
-      std::fill(scores + RoundUp(valid, kLanes), scores + kPair, -std::numeric_limits<float>::infinity());
+      for (std::int64_t half = 0; half < 2; ++half) {
+        float* scores = block.scores + InPair(r) + half * kTileSums;
+        const std::int64_t key = pair * kPair + half * kTileRows;
+        const std::int64_t valid = std::clamp<std::int64_t>(count_ - key, 0, kTileRows);
+        (void)CompleteScores(scores, valid, rule_, BiasRow(op_, rows_.head, rows_.begin + row + r, key_ + key));
+        if (valid == 0) std::fill_n(scores, kTileRows, -std::numeric_limits<float>::infinity());
+      }
     }
   }
 
   // Raises the max of every row with a score above it, and rescales what the row has so far.
   OVI_TARGET void RaiseMax(const ScoreBlock& block, std::int64_t row, std::int64_t pair) const {
     for (std::int64_t r = 0; r < kPair; ++r) {
-      const float* s = block.scores + r * kPair;
-      const float max = ReduceMax(Max(Load(s), Load(s + kLanes))) * rule_.log2_factor;
+      const float* s = block.scores + InPair(r);
+      const float max = ReduceMax(Max(Load(s), Load(s + kTileSums))) * rule_.log2_factor;
       if (!(max > scratch_.max[row + r])) continue;
       const float before = scratch_.max[row + r];
       const float raised = std::ceil(max) + kSlack;
       scratch_.max[row + r] = raised;
       if (before == kNoMax) continue;
       const float shrink = std::exp2(before - raised);
-      ScaleRow(scratch_.out + (row + r) * scratch_.columns, scratch_.columns, shrink);
+      for (std::int64_t c = 0; c < scratch_.columns; c += kTileRows) {
+        ScaleRow(OutputAt(scratch_, row + r, c), kTileRows, shrink);
+      }
       float* sums = scratch_.sums[(key_ / kPair + pair) % 2] + (row + r) * kLanes;
       Store(sums, Load(sums) * shrink);
       for (std::int64_t before_pair = 1; before_pair <= pair; ++before_pair) {
@@ -482,7 +494,12 @@ bool AttendAmx(const Attention& op, const AttentionRows& rows) {
   attend_keys(op.round_scores ? Sweep::kStatistics : Sweep::kOnline);
   CollectSums(op, row_count, scratch);
   if (op.round_scores) attend_keys(Sweep::kNormalised);
-  FinishRows<BFloat16>(op, rows, scratch.state, scratch.out, scratch.columns);
+  FinishRows<BFloat16>(op, rows, scratch.state, [&scratch](std::int64_t i) {
+    for (std::int64_t c = 0; c < scratch.columns; c += kTileRows) {
+      std::copy_n(OutputAt(scratch, i, c), kTileRows, scratch.row + c);
+    }
+    return scratch.row;
+  });
   return true;
 }
 

@@ -98,6 +98,23 @@ absl::StatusOr<Plan> Prepare(const GenerateOptions& options) {
   return plan;
 }
 
+// What the job asks for and this program cannot do yet. Things that would change the picture are refused, things that
+// only change how much memory or how many devices it takes are said.
+absl::Status CheckSupported(JobSpec& job) {
+  if (!job.loras.empty()) {
+    return absl::UnimplementedError("lora: adapters cannot be merged yet; take them out of the job");
+  }
+  if (job.vram_mode != VramMode::kAuto && job.vram_mode != VramMode::kStandard) {
+    job.warnings.push_back(absl::StrCat("vram_mode ", ToString(job.vram_mode),
+                                        ": quantised and streamed weights are not there yet; weights are held in bf16"));
+  }
+  if (job.gpu_allocation == GpuAllocation::kMulti || job.gpu_allocation == GpuAllocation::kFsdp) {
+    job.warnings.push_back("gpu_allocation: this program computes in one process, on the CPU");
+  }
+  if (job.enable_lora) job.warnings.push_back("enable_lora: low-rank compressed weights are not there yet");
+  return absl::OkStatus();
+}
+
 // Bytes of memory the system could give us now.
 std::int64_t AvailableMemory() {
   std::ifstream meminfo("/proc/meminfo");

@@ -196,8 +196,7 @@ absl::Status VideoVaeDecoder::Finish(const Tensor& x) {
       const Tensor patches,
       runtime_.arena.Allocate(DType::kF32, {1, rows, cols, 3 * patch * patch}, "video decoder patches"));
   OVI_RETURN_IF_ERROR(head_.Run(runtime_, x, patches));
-  // Patch channels are (colour, column, row), the column being the slower: (y, x, c, r, q) to (y, q, x, r,
-  // c).
+  // A patch's channels are (colour, column, row), row fastest: (y, x, c, r, q) to (y, q, x, r, c).
   OVI_CHECK(result_frames_ < result_.shape[0]);
   const Tensor pixels = result_.Slice(result_frames_++, 1);
   runtime_.stream.Run(Permute{.in = patches.Reshaped({rows, cols, 3, patch, patch}),

@@ -134,8 +134,7 @@ absl::Status VideoVaeEncoder::EncodeChunk(const Tensor& frames, bool first, cons
   {
     ArenaScope patch_scope(runtime_.arena);
     OVI_ASSIGN_OR_RETURN(const Tensor opened, conv_in_.history.Open(runtime_, count));
-    // Patch channels are (colour, column, row), the column being the slower: (t, y, q, x, r, c) to (t, y, x,
-    // c, r, q).
+    // A patch's channels are (colour, column, row), row fastest: (t, y, q, x, r, c) to (t, y, x, c, r, q).
     runtime_.stream.Run(
         Permute{.in = frames.Reshaped({count, rows, patch, cols, patch, 3}),
                 .axes = {0, 1, 3, 5, 4, 2},

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Installs the Debian 12 packages that building, testing and running Ovi Cluster need. docs/dependencies.md says why each.
+#   deploy/install-deps.sh          everything
+#   deploy/install-deps.sh runtime  only what a built ovi-worker needs
+set -euo pipefail
+
+runtime=(ffmpeg libdnnl2 libgomp1 libicu72 libjpeg62-turbo libpng16-16 libsentencepiece0 libwebp7 libyaml-cpp0.7)
+build=(
+  ccache clang-14 clang-format-14 clang-tidy-14 cmake g++ git ninja-build pkg-config
+  libabsl-dev libbenchmark-dev libcli11-dev libclang-rt-14-dev libdnnl-dev libgmock-dev libgtest-dev libicu-dev
+  libjpeg62-turbo-dev libpng-dev libsentencepiece-dev libwebp-dev libyaml-cpp-dev nlohmann-json3-dev
+)
+
+packages=("${runtime[@]}")
+if [[ "${1:-all}" != runtime ]]; then packages+=("${build[@]}"); fi
+
+missing=()
+for package in "${packages[@]}"; do
+  if [[ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null || true)" != installed ]]; then
+    missing+=("$package")
+  fi
+done
+if [[ ${#missing[@]} -eq 0 ]]; then
+  echo "all packages are installed"
+  exit 0
+fi
+echo "installing: ${missing[*]}"
+sudo=""
+if [[ "$(id -u)" -ne 0 ]]; then sudo=sudo; fi
+export DEBIAN_FRONTEND=noninteractive
+$sudo apt-get update -qq
+$sudo apt-get install -y -qq --no-install-recommends "${missing[@]}"
