@@ -7,7 +7,7 @@ set -euo pipefail
 runtime=(ffmpeg libdnnl2 libgomp1 libicu72 libjpeg62-turbo libpng16-16 libsentencepiece0 libwebp7 libyaml-cpp0.7)
 build=(
   ccache clang-14 clang-format-14 clang-tidy-14 cmake g++ git ninja-build pkg-config
-  libabsl-dev libbenchmark-dev libcli11-dev libclang-rt-14-dev libdnnl-dev libgmock-dev libgtest-dev libicu-dev
+  libabsl-dev libcli11-dev libclang-rt-14-dev libdnnl-dev libgmock-dev libgtest-dev libicu-dev
   libjpeg62-turbo-dev libpng-dev libsentencepiece-dev libwebp-dev libyaml-cpp-dev nlohmann-json3-dev
 )
 

@@ -17,9 +17,9 @@ absl::Status Validate(const Attention& op) {
   const std::int64_t rows = op.q.shape[0];
   const std::int64_t width = op.q.shape[1];
   const std::int64_t key_rows = op.k.shape[0];
-  contract.Require(op.heads >= 1 && width >= 1 && width % op.heads == 0,
-                   absl::StrCat("q is ", op.q.shape.ToString(), ", expected a multiple of heads=", op.heads,
-                                " columns"));
+  contract.Require(
+      op.heads >= 1 && width >= 1 && width % op.heads == 0,
+      absl::StrCat("q is ", op.q.shape.ToString(), ", expected a multiple of heads=", op.heads, " columns"));
   contract.Is(op.q, op.q.dtype, Shape{rows, width}, "q");
   contract.Is(op.k, op.q.dtype, Shape{key_rows, width}, "k");
   contract.Is(op.v, op.q.dtype, Shape{key_rows, width}, "v");

@@ -121,9 +121,8 @@ absl::Status RunAttentionOn(AttentionPath path, const Attention& op) {
     if (rows.begin < rows.end && !attend(op, rows)) out_of_memory = true;
   });
   if (!out_of_memory) return absl::OkStatus();
-  return absl::ResourceExhaustedError(
-      absl::StrCat("attention: no host memory for the scratch of a thread, head_dim=",
-                   op.q.shape[1] / op.heads));
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "attention: no host memory for the scratch of a thread, head_dim=", op.q.shape[1] / op.heads));
 }
 
 absl::Status RunAttention(const Attention& op) {
@@ -132,7 +131,7 @@ absl::Status RunAttention(const Attention& op) {
 
 std::byte* AttentionScratch(std::int64_t bytes) {
   struct Free {
-    void operator()(std::byte* p) const { ::operator delete(p, std::align_val_t{64}); }
+    void operator()(std::byte* p) const { ::operator delete (p, std::align_val_t{64}); }
   };
   thread_local std::unique_ptr<std::byte, Free> buffer;
   thread_local std::int64_t buffer_bytes = 0;
@@ -140,7 +139,7 @@ std::byte* AttentionScratch(std::int64_t bytes) {
     buffer.reset();
     buffer_bytes = 0;
     buffer.reset(static_cast<std::byte*>(
-        ::operator new(static_cast<std::size_t>(bytes), std::align_val_t{64}, std::nothrow)));
+        ::operator new (static_cast<std::size_t>(bytes), std::align_val_t{64}, std::nothrow)));
     if (buffer != nullptr) buffer_bytes = bytes;
   }
   return buffer.get();

@@ -1,8 +1,10 @@
 // Attention with AVX-512: f32 multiply-add, or VDPBF16PS on pairs of bf16.
 #if defined(__x86_64__)
 // GCC 12 warns about its own intrinsics, whose undefined vectors are meant (GCC bug 105593).
+#if !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 #include <immintrin.h>
 
 #include <algorithm>
@@ -20,7 +22,6 @@ namespace {
 namespace fma {
 #define OVI_TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma")))
 #define OVI_LANES 16
-#include "kernels/cpu/attention_vector.inc"
 #include "kernels/cpu/attention_flash.inc"
 #undef OVI_LANES
 #undef OVI_TARGET
@@ -30,7 +31,6 @@ namespace dot {
 #define OVI_TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma")))
 #define OVI_LANES 16
 #define OVI_HAS_BF16
-#include "kernels/cpu/attention_vector.inc"
 #include "kernels/cpu/attention_flash.inc"
 #undef OVI_HAS_BF16
 #undef OVI_LANES

@@ -14,7 +14,6 @@ namespace {
 namespace base {
 #define OVI_TARGET
 #define OVI_LANES 4
-#include "kernels/cpu/attention_vector.inc"
 #include "kernels/cpu/attention_flash.inc"
 #undef OVI_LANES
 #undef OVI_TARGET
@@ -24,7 +23,6 @@ namespace base {
 namespace avx2 {
 #define OVI_TARGET __attribute__((target("avx2,fma")))
 #define OVI_LANES 8
-#include "kernels/cpu/attention_vector.inc"
 #include "kernels/cpu/attention_flash.inc"
 #undef OVI_LANES
 #undef OVI_TARGET

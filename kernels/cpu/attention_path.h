@@ -1,10 +1,11 @@
 // The implementations behind RunAttention, for its tests and benchmark: one a kind of multiply unit.
 //
 // All are flash attention: a task is some rows of one head; it walks the keys in blocks of fixed size, keeps
-// the running maximum m, sum l and unnormalised output of every row, and rescales them when m grows. Scores
-// are held in base 2, t = score * log2(e) - m, so that exp is one fused multiply-add and a polynomial.
-// In bf16, p = exp(score - m) is rounded to bf16 for the product with v while l sums the unrounded p, as
-// flash-attention 2 does. With round_scores a first sweep finds m and l, and the second rounds p / l.
+// a reference m (the running maximum, or for AMX a bound on it), the sum l and the unnormalised output of
+// every row, and rescales them when m grows. Scores are taken to base 2, t = score * log2(e) - m, so that exp
+// is one fused multiply-add and a polynomial. In bf16, p = exp(score - m) is rounded to bf16 for the product
+// with v while l sums the unrounded p, as flash-attention 2 does. With round_scores a first sweep finds m and
+// l, and the second rounds p / l.
 #pragma once
 
 #include <array>
@@ -26,6 +27,7 @@ std::string_view AttentionPathName(AttentionPath path);
 // Whether this processor, capped by OVI_CPU_ISA, has the unit and the unit multiplies `dtype`.
 bool CanRunAttention(AttentionPath path, DType dtype);
 AttentionPath ChooseAttentionPath(const Attention& op);
+// `path` is one that CanRunAttention allows: that also asks the kernel for the tiles of AMX.
 absl::Status RunAttentionOn(AttentionPath path, const Attention& op);
 
 // A task. Writes rows [begin, end) of columns [head*D, (head+1)*D) of out, and reads no other part of q.

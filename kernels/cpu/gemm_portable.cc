@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <type_traits>
 
 #include "kernels/cpu/gemm_epilogue.h"
 #include "kernels/cpu/parallel.h"
@@ -17,6 +18,24 @@ constexpr std::int64_t kRows = 4;     // rows of a that share a pass over a pane
 constexpr std::int64_t kChunk = 128;  // rows of a task
 constexpr std::int64_t kPanelsPerTask = 4;
 
+// Sixteen elements as the compiler's own vectors, which it maps to whatever registers there are.
+template <typename T>
+struct Lanes;
+template <>
+struct Lanes<BFloat16> {
+  using Sum = float;
+  typedef std::uint16_t Packed __attribute__((vector_size(32), aligned(2)));
+  typedef std::uint32_t Wide __attribute__((vector_size(64)));
+  typedef float Sums __attribute__((vector_size(64)));
+};
+template <>
+struct Lanes<std::int8_t> {
+  using Sum = std::int32_t;
+  typedef std::int8_t Packed __attribute__((vector_size(16), aligned(1)));
+  typedef std::int32_t Wide __attribute__((vector_size(64)));
+  typedef std::int32_t Sums __attribute__((vector_size(64)));
+};
+
 inline std::int32_t Widen(std::int8_t x) {
   return x;
 }
@@ -25,23 +44,28 @@ inline float Widen(BFloat16 x) {
 }
 
 // sums[r][c] = sum over k of a[r][k] * panel[k][c]. One order of k for every row, whatever M is.
-template <typename T, typename Sum>
-void MultiplyPanel(const T* a, std::int64_t k, std::int64_t rows, const T* panel, Sum* sums,
-                   std::int64_t stride) {
-  Sum block[kRows][kPanel] = {};
+template <typename T>
+void MultiplyPanel(const T* a, std::int64_t k, std::int64_t rows, const T* panel,
+                   typename Lanes<T>::Sum* sums, std::int64_t stride) {
+  using Sums = typename Lanes<T>::Sums;
+  const T* row[kRows];  // missing rows repeat the last one
+  for (std::int64_t r = 0; r < kRows; ++r) row[r] = a + std::min(r, rows - 1) * k;
+  Sums block[kRows] = {};
   for (std::int64_t i = 0; i < k; ++i) {
-    Sum w[kPanel];
-    for (std::int64_t c = 0; c < kPanel; ++c) w[c] = Widen(panel[i * kPanel + c]);
-    for (std::int64_t r = 0; r < kRows; ++r) {
-      const Sum x = Widen(a[std::min(r, rows - 1) * k + i]);
-      for (std::int64_t c = 0; c < kPanel; ++c) block[r][c] += x * w[c];
-    }
+    typename Lanes<T>::Packed packed;
+    std::memcpy(&packed, panel + i * kPanel, sizeof(packed));
+    auto wide = __builtin_convertvector(packed, typename Lanes<T>::Wide);
+    if constexpr (std::is_same_v<T, BFloat16>) wide <<= 16;  // a bf16 is the upper half of a float
+    Sums w;
+    std::memcpy(&w, &wide, sizeof(w));
+    for (std::int64_t r = 0; r < kRows; ++r) block[r] += w * Widen(row[r][i]);
   }
-  for (std::int64_t r = 0; r < rows; ++r) std::copy_n(block[r], kPanel, sums + r * stride);
+  for (std::int64_t r = 0; r < rows; ++r) std::memcpy(sums + r * stride, &block[r], sizeof(block[r]));
 }
 
-template <typename T, typename Sum>
+template <typename T>
 bool RunTask(const Gemm& op, const GemmWindow& window) {
+  using Sum = typename Lanes<T>::Sum;
   thread_local Scratch scratch;
   constexpr std::int64_t kStride = kPanel * kPanelsPerTask;
   auto* sums = reinterpret_cast<Sum*>(scratch.Reserve(kChunk * kStride * std::int64_t{sizeof(Sum)}));
@@ -89,8 +113,8 @@ absl::Status RunPortableGemm(const Gemm& op) {
     const std::int64_t row = task % chunks * kChunk;
     const std::int64_t column = task / chunks * width;
     const GemmWindow window{row, std::min(kChunk, m - row), column, std::min(width, n - column)};
-    const bool done = op.weight->dtype == DType::kBF16 ? RunTask<BFloat16, float>(op, window)
-                                                       : RunTask<std::int8_t, std::int32_t>(op, window);
+    const bool done =
+        op.weight->dtype == DType::kBF16 ? RunTask<BFloat16>(op, window) : RunTask<std::int8_t>(op, window);
     if (!done) ok = false;
   });
   return ok ? absl::OkStatus() : absl::ResourceExhaustedError("gemm: out of host memory");

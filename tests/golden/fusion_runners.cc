@@ -188,9 +188,11 @@ absl::Status BlockPairTest(const Context& context, Results& results) {
                        UploadText(context, *dit, Tower::kVideo, index, "block.video.context"));
   OVI_ASSIGN_OR_RETURN(const KeyValue audio_text,
                        UploadText(context, *dit, Tower::kAudio, index, "block.audio.context"));
-  OVI_RETURN_IF_ERROR(dit->RunBlockPair(index, OneRowSegments(video_rows), video_e0,
-                                        OneRowSegments(audio_rows), audio_e0, video_text, audio_text, video,
-                                        audio));
+  const std::vector<RowSegment> video_segments = OneRowSegments(video_rows);
+  const std::vector<RowSegment> audio_segments = OneRowSegments(audio_rows);
+  OVI_RETURN_IF_ERROR(RunBlockPair(
+      context.runtime, {dit->block(Tower::kVideo, index), video_segments, video_e0, video_text, video},
+      {dit->block(Tower::kAudio, index), audio_segments, audio_e0, audio_text, audio}));
   OVI_ASSIGN_OR_RETURN(results["block.video.y"], context.Download(video.x));
   OVI_ASSIGN_OR_RETURN(results["block.audio.y"], context.Download(audio.x));
   return Ok();

@@ -33,8 +33,7 @@ absl::StatusOr<ClipRequest> RequestOf(const Context& context, const VideoVaeConf
                  .columns = p.at("w"),
                  .audio_length = p.at("L"),
                  .audio_channels = audio.embed_dim};
-  clip.size = {clip.latent.rows * vae.spatial_factor(),
-               clip.latent.columns * vae.spatial_factor()};
+  clip.size = {clip.latent.rows * vae.spatial_factor(), clip.latent.columns * vae.spatial_factor()};
   clip.policy = context.policy;
   clip.image_to_video = p.at("mode") == "i2v";
   return clip;

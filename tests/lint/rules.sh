@@ -16,8 +16,8 @@ forbid() {
 forbid 'cudaMalloc|cudaMallocAsync' 'device memory comes from an arena (kernels/arena.h)' '*.h' '*.cc' '*.cu' ':!kernels/cuda'
 forbid '#include [<"](mpi|nccl|cuda|dnnl|yaml-cpp)' 'models know no communication library, device or file format' 'worker/model' 'worker/pipeline'
 forbid '\.data\)\[|reinterpret_cast<[^>]*>\([a-z_]+\.data\)' 'models touch device memory only through the backend' 'worker/model' 'worker/pipeline'
-forbid 'TODO|FIXME|XXX' 'unfinished work belongs into an issue' '*.h' '*.cc' '*.sh' '*.cmake' '*CMakeLists.txt' ':!tests/lint'
-forbid 'using namespace std' 'names are spelled out' '*.h' '*.cc'
+forbid '\b(TODO|FIXME)\b' 'unfinished work belongs into an issue' '*.h' '*.cc' '*.sh' '*.cmake' '*CMakeLists.txt' ':!tests/lint'
+forbid 'using namespace std;' 'names are spelled out' '*.h' '*.cc'
 forbid '(^|[^a-zA-Z0-9_./-])/(work|home|root)/' 'no paths of one machine' ':!tests/lint' ':!docs'
 forbid 'file\(GLOB' 'sources are listed' '*CMakeLists.txt' '*.cmake'
 

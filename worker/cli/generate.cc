@@ -4,26 +4,26 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <atomic>
 #include <chrono>
 #include <csignal>
-#include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <memory>
-#include <optional>
 #include <set>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "base/part_file.h"
 #include "base/status.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/parallel.h"
+#include "worker/cli/plan.h"
 #include "worker/cli/reporter.h"
 #include "worker/cli/tensor_dump.h"
-#include "worker/job/parse_job.h"
 #include "worker/media/first_frame.h"
 #include "worker/media/image.h"
-#include "worker/model/text/clean.h"
 #include "worker/pipeline/engine.h"
 #include "worker/pipeline/math/prompt_format.h"
 #include "worker/pipeline/mp4_sink.h"
@@ -45,74 +45,6 @@ static_assert(std::atomic<bool>::is_always_lock_free,
 void OnSignal(int signal) {
   interrupted.store(true, std::memory_order_relaxed);
   std::signal(signal, SIG_DFL);
-}
-
-// Everything that is known before anything is computed.
-struct Plan {
-  JobSpec job;
-  ModelFolder model;
-  std::string out;
-  std::vector<std::optional<Image>> images;  // one a prompt, in mode i2v
-};
-
-absl::StatusOr<std::vector<Override>> ParseSets(const std::vector<std::string>& sets) {
-  std::vector<Override> overrides;
-  for (const std::string& set : sets) {
-    const std::size_t equals = set.find('=');
-    if (equals == std::string::npos || equals == 0) {
-      return absl::InvalidArgumentError(absl::StrCat("--set ", set, ": expected key=value"));
-    }
-    overrides.push_back({set.substr(0, equals), set.substr(equals + 1)});
-  }
-  return overrides;
-}
-
-// The folder exists and takes files, which is better known before an hour of work than after.
-absl::Status PrepareFolder(const std::string& folder) {
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (error)
-    return absl::FailedPreconditionError(
-        absl::StrCat(folder, ": cannot make this folder: ", error.message()));
-  return PartFile::Create(folder + "/ovi-worker-probe").status();
-}
-
-absl::StatusOr<Plan> Prepare(const GenerateOptions& options) {
-  Plan plan;
-  OVI_ASSIGN_OR_RETURN(const std::vector<Override> overrides, ParseSets(options.sets));
-  OVI_ASSIGN_OR_RETURN(plan.job, LoadJob(options.config, overrides));
-  const std::string name =
-      plan.job.model_name.empty() ? "960x960_5s" : plan.job.model_name;  // the original's default
-  OVI_ASSIGN_OR_RETURN(
-      plan.model,
-      FindModel({.folder = options.model, .name = name, .ckpt_dir = plan.job.ckpt_dir}, DefaultModelsDir()));
-  for (const PromptItem& item : plan.job.prompts) {
-    plan.images.emplace_back();
-    if (plan.job.mode != Mode::kI2v) continue;
-    OVI_ASSIGN_OR_RETURN(plan.images.back(), LoadImage(item.image_path));
-  }
-  plan.out = !options.out.empty() ? options.out : plan.job.output_dir;
-  if (plan.out.empty())
-    return absl::InvalidArgumentError("--out: no folder for the results given, here or as output_dir");
-  OVI_RETURN_IF_ERROR(PrepareFolder(plan.out));
-  return plan;
-}
-
-// What the job asks for and this program cannot do yet. Things that would change the picture are refused, things that
-// only change how much memory or how many devices it takes are said.
-absl::Status CheckSupported(JobSpec& job) {
-  if (!job.loras.empty()) {
-    return absl::UnimplementedError("lora: adapters cannot be merged yet; take them out of the job");
-  }
-  if (job.vram_mode != VramMode::kAuto && job.vram_mode != VramMode::kStandard) {
-    job.warnings.push_back(absl::StrCat("vram_mode ", ToString(job.vram_mode),
-                                        ": quantised and streamed weights are not there yet; weights are held in bf16"));
-  }
-  if (job.gpu_allocation == GpuAllocation::kMulti || job.gpu_allocation == GpuAllocation::kFsdp) {
-    job.warnings.push_back("gpu_allocation: this program computes in one process, on the CPU");
-  }
-  if (job.enable_lora) job.warnings.push_back("enable_lora: low-rank compressed weights are not there yet");
-  return absl::OkStatus();
 }
 
 // Bytes of memory the system could give us now.
@@ -171,24 +103,26 @@ class Run {
     OVI_ASSIGN_OR_RETURN(engine_, Engine::Create(*backend, bytes, plan_.model));
     const int repeats = plan_.job.each_example_n_times;
     title_.count = static_cast<int>(plan_.job.prompts.size()) * repeats;
-    for (std::size_t prompt = 0; prompt < plan_.job.prompts.size(); ++prompt) {
+    for (const PromptItem& item : plan_.job.prompts) {
       for (int repeat = 0; repeat < repeats; ++repeat) {
-        OVI_RETURN_IF_ERROR(One(plan_.job.prompts[prompt], plan_.images[prompt], repeat));
+        OVI_RETURN_IF_ERROR(One(item, repeat));
         ++title_.index;
       }
     }
     return absl::OkStatus();
   }
 
+  // How far it came: the clips before title().index are finished.
+  const ClipTitle& title() const { return title_; }
+
  private:
-  absl::Status One(const PromptItem& item, const std::optional<Image>& image, int repeat) {
-    std::optional<FrameSize> image_size;
-    if (image) image_size = FrameSize{image->height, image->width};
-    OVI_ASSIGN_OR_RETURN(const ClipRequest clip,
-                         ResolveClip(plan_.job, item, repeat, plan_.model, image_size));
+  absl::Status One(const PromptItem& item, int repeat) {
+    OVI_ASSIGN_OR_RETURN(const ClipRequest clip, RequestOf(plan_, item, repeat));
     ClipInputs inputs;
-    if (image)
-      inputs.image = FirstFrameTensor(*image, clip.size, clip.policy == PrecisionPolicy::kAsExecuted);
+    if (clip.image_to_video) {
+      OVI_ASSIGN_OR_RETURN(const Image image, LoadImage(item.image_path));
+      inputs.image = FirstFrameTensor(image, clip.size, clip.policy == PrecisionPolicy::kAsExecuted);
+    }
     if (!options_.noise.empty()) {
       OVI_ASSIGN_OR_RETURN(inputs.noise, ReadNoise(options_.noise, clip));
     }
@@ -252,7 +186,7 @@ int RunGenerate(const GenerateOptions& options) {
   std::signal(SIGTERM, OnSignal);
   if (options.threads > 0) cpu::SetThreadCount(options.threads);
   const std::unique_ptr<Reporter> reporter = ReporterFor(options);
-  absl::StatusOr<Plan> plan = Prepare(options);
+  absl::StatusOr<Plan> plan = MakePlan(options);
   if (!plan.ok()) {
     reporter->Failed(std::string(plan.status().message()));
     return kExitUsage;
@@ -262,7 +196,8 @@ int RunGenerate(const GenerateOptions& options) {
   const absl::Status status = run.All();
   if (status.ok()) return 0;
   if (interrupted.load() || absl::IsCancelled(status)) {
-    reporter->Failed("interrupted; no video was written");
+    reporter->Failed(absl::StrCat("interrupted; ", run.title().index, " of ", run.title().count,
+                                  run.title().count == 1 ? " video" : " videos", " finished"));
     return kExitInterrupted;
   }
   reporter->Failed(std::string(status.message()));

@@ -25,7 +25,8 @@ struct GenerateOptions {
 
 CLI::App* AddGenerateCommand(CLI::App& app, GenerateOptions& options);
 
-// Returns the exit code: 0, 1 failed, 2 unusable job or options, 130 interrupted.
+// Returns the exit code: 0, 1 failed while it worked, 2 cannot begin (options, job, model files, folder,
+// ffmpeg; see plan.h), 130 interrupted.
 int RunGenerate(const GenerateOptions& options);
 
 }  // namespace ovi

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
+#include "worker/cli/one_line.h"
 #include "worker/weights/inspect.h"
 
 namespace ovi {
@@ -18,7 +19,7 @@ CLI::App* AddInspectCommand(CLI::App& app, InspectOptions& options) {
 int RunInspect(const InspectOptions& options) {
   const absl::StatusOr<std::string> table = InspectWeights(options.file, options.json);
   if (!table.ok()) {
-    std::fprintf(stderr, "ovi-worker: %s\n", std::string(table.status().message()).c_str());
+    PrintError({table.status().message().data(), table.status().message().size()});
     return 1;
   }
   std::fputs(table->c_str(), stdout);

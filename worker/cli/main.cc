@@ -1,19 +1,21 @@
 // ovi-worker: makes clips on this machine, and looks into checkpoint files.
-#include <CLI/CLI.hpp>
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
 
 #include "worker/cli/generate.h"
 #include "worker/cli/inspect.h"
+#include "worker/cli/one_line.h"
 
 namespace {
 
-// Threads of an OpenMP team spin while they wait. On a core that something else wants too, that made a one-second clip take
-// 27 s, and letting them sleep costs nothing measurable. libgomp reads its settings when it is loaded, before main, so the
-// program starts itself once more with them in place. A user's own setting stands.
+// Threads of an OpenMP team spin while they wait. On a core that something else wants too, that made a
+// one-second clip take 27 s, and letting them sleep costs nothing measurable. libgomp reads its settings when
+// it is loaded, before main, so the program starts itself once more with them in place. A user's own setting
+// stands.
 void LetThreadsSleep(char** argv) {
   if (std::getenv("OMP_WAIT_POLICY") != nullptr || std::getenv("GOMP_SPINCOUNT") != nullptr) return;
   setenv("OMP_WAIT_POLICY", "passive", 1);
@@ -25,7 +27,7 @@ constexpr int kExitUsage = 2;
 
 int Run(int argc, char** argv) {
   CLI::App app{"Ovi worker: a prompt becomes a video with sound", "ovi-worker"};
-  app.set_version_flag("--version", OVI_VERSION);
+  app.set_version_flag("--version", "ovi-worker " OVI_VERSION);
   app.require_subcommand(1);
   ovi::GenerateOptions generate;
   ovi::InspectOptions inspect;
@@ -34,7 +36,11 @@ int Run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : kExitUsage;
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    ovi::PrintError(std::string(error.what()) + (generate_command->parsed()
+                                                     ? "; see ovi-worker generate --help"
+                                                     : "; see ovi-worker --help"));
+    return kExitUsage;
   }
   return generate_command->parsed() ? ovi::RunGenerate(generate) : ovi::RunInspect(inspect);
 }
@@ -46,7 +52,7 @@ int main(int argc, char** argv) {
   try {
     return Run(argc, argv);
   } catch (const std::exception& error) {  // out of memory, above all
-    std::fprintf(stderr, "ovi-worker: %s\n", error.what());
+    ovi::PrintError(error.what());
     return 1;
   }
 }

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "worker/cli/one_line.h"
 
 namespace ovi {
 namespace {
@@ -24,11 +25,13 @@ class TextReporter final : public Reporter {
   explicit TextReporter(bool bar) : bar_(bar) {}
 
   void Warning(const std::string& text) override {
-    std::fprintf(stderr, "ovi-worker: warning: %s\n", text.c_str());
+    std::fprintf(stderr, "ovi-worker: warning: %s\n", OneLine(text).c_str());
   }
 
   void Begin(const ClipTitle& title, const ModelFolder& model, const ClipRequest& clip) override {
-    std::printf("[%d/%d] %s\n", title.index + 1, title.count, title.prompt.c_str());
+    constexpr std::size_t kPromptBytesShown = 160;
+    std::printf("[%d/%d] %s\n", title.index + 1, title.count,
+                OneLine(title.prompt, kPromptBytesShown).c_str());
     std::printf("      %s, %s, %dx%d, %d frames, %d steps, seed %llu\n", model.spec.name.c_str(),
                 clip.image_to_video ? "i2v" : "t2v", static_cast<int>(clip.size.height),
                 static_cast<int>(clip.size.width), static_cast<int>(model.frames()), clip.steps,
@@ -38,13 +41,13 @@ class TextReporter final : public Reporter {
 
   void Step(const Progress& progress) override {
     if (bar_) {
-      std::printf("\r\x1b[K%s", FormatBar(progress, 30).c_str());
-      if (progress.step == progress.steps) std::printf("\n");
-    } else if (progress.step == 0) {
-      std::printf("%s\n", std::string(StageName(progress.stage)).c_str());
-    } else {
-      std::printf("%s %d/%d  %.2f s/step\n", std::string(StageName(progress.stage)).c_str(), progress.step,
-                  progress.steps, progress.seconds_per_step);
+      line_is_open_ = progress.step < progress.steps;
+      std::printf("\r\x1b[K%s%s", FormatBar(progress, 30).c_str(), line_is_open_ ? "" : "\n");
+    } else if (progress.step > 0) {  // step 0 is worth a bar, not a line
+      const std::string pace =
+          progress.seconds_per_step > 0 ? absl::StrFormat("  %.2f s/step", progress.seconds_per_step) : "";
+      std::printf("%s %d/%d%s\n", std::string(StageName(progress.stage)).c_str(), progress.step,
+                  progress.steps, pace.c_str());
     }
     std::fflush(stdout);
   }
@@ -59,13 +62,14 @@ class TextReporter final : public Reporter {
   }
 
   void Failed(const std::string& message) override {
-    if (bar_) std::printf("\n");
+    if (line_is_open_) std::printf("\n");
     std::fflush(stdout);
-    std::fprintf(stderr, "ovi-worker: %s\n", message.c_str());
+    PrintError(message);
   }
 
  private:
   bool bar_;
+  bool line_is_open_ = false;  // the cursor is behind a bar
 };
 
 // One JSON object a line on stdout.
@@ -115,7 +119,7 @@ class JsonReporter final : public Reporter {
 
   void Failed(const std::string& message) override {
     Print({{"event", "error"}, {"message", message}});
-    std::fprintf(stderr, "ovi-worker: %s\n", message.c_str());
+    PrintError(message);
   }
 
  private:

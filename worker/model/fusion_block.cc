@@ -119,8 +119,8 @@ absl::StatusOr<SelfQkv> ProjectSelf(const Runtime& runtime, const BlockParams& b
   return out;
 }
 
-absl::Status AttendSelf(const Runtime& runtime, const BlockParams& block, const TowerConfig& config, const Tensor& rope,
-                        std::int64_t keys, const Tensor& h) {
+absl::Status AttendSelf(const Runtime& runtime, const BlockParams& block, const TowerConfig& config,
+                        const Tensor& rope, std::int64_t keys, const Tensor& h) {
   ArenaScope scope(runtime.arena);
   OVI_ASSIGN_OR_RETURN(const SelfQkv qkv, ProjectSelf(runtime, block, config, h, rope));
   runtime.stream.Run(Attention{.q = qkv.q,
@@ -133,10 +133,12 @@ absl::Status AttendSelf(const Runtime& runtime, const BlockParams& block, const 
   return absl::OkStatus();
 }
 
-absl::Status SelfAttention(const Runtime& runtime, const BlockParams& block, const RowModulation& mod, TowerStream& stream) {
+absl::Status SelfAttention(const Runtime& runtime, const BlockParams& block, const RowModulation& mod,
+                           TowerStream& stream) {
   const TowerConfig& config = *stream.config;
   ArenaScope scope(runtime.arena);
-  OVI_ASSIGN_OR_RETURN(const Tensor h, AllocateLike(runtime, stream.x, stream.x.shape[0], config.dim, "self-attention input"));
+  OVI_ASSIGN_OR_RETURN(
+      const Tensor h, AllocateLike(runtime, stream.x, stream.x.shape[0], config.dim, "self-attention input"));
   NormAndModulate(runtime, config, mod, kShiftSelf, kScaleSelf, stream.x, h);
   OVI_RETURN_IF_ERROR(AttendSelf(runtime, block, config, stream.rope, stream.keys, h));
   for (std::size_t s = 0; s < mod.segments.size(); ++s) {
@@ -234,6 +236,26 @@ absl::Status CrossAndFeedForward(const Runtime& runtime, const BlockParams& bloc
                             .out = stream.x});
   }
   return FeedForward(runtime, block, mod, stream);
+}
+
+absl::Status RunBlockPair(const Runtime& runtime, const TowerStep& video, const TowerStep& audio) {
+  ArenaScope scope(runtime.arena);
+  OVI_ASSIGN_OR_RETURN(const RowModulation video_mod,
+                       Modulate(runtime, video.segments, video.e0, video.block.modulation));
+  OVI_ASSIGN_OR_RETURN(const RowModulation audio_mod,
+                       Modulate(runtime, audio.segments, audio.e0, audio.block.modulation));
+  OVI_RETURN_IF_ERROR(SelfAttention(runtime, audio.block, audio_mod, audio.stream));
+  OVI_RETURN_IF_ERROR(SelfAttention(runtime, video.block, video_mod, video.stream));
+  // Each tower sees the other as it is now: what video takes from audio is made before audio moves on.
+  OVI_ASSIGN_OR_RETURN(const KeyValue from_audio, FusionKeyValue(runtime, video.block, audio.stream));
+  {
+    ArenaScope audio_scope(runtime.arena);
+    OVI_ASSIGN_OR_RETURN(const KeyValue from_video, FusionKeyValue(runtime, audio.block, video.stream));
+    OVI_RETURN_IF_ERROR(CrossAndFeedForward(runtime, audio.block, audio_mod, audio.text, from_video,
+                                            video.stream.keys, audio.stream));
+  }
+  return CrossAndFeedForward(runtime, video.block, video_mod, video.text, from_audio, audio.stream.keys,
+                             video.stream);
 }
 
 absl::StatusOr<Tensor> Head(const Runtime& runtime, const TowerParams& tower, const RowModulation& mod,

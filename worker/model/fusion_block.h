@@ -45,17 +45,19 @@ absl::StatusOr<RowModulation> Modulate(const Runtime& runtime, const std::vector
                                        const Tensor& e0, const Tensor& modulation);
 
 // x += o(attention(x)) * gate, with the first three vectors of `mod`.
-absl::Status SelfAttention(const Runtime& runtime, const BlockParams& block, const RowModulation& mod, TowerStream& stream);
+absl::Status SelfAttention(const Runtime& runtime, const BlockParams& block, const RowModulation& mod,
+                           TowerStream& stream);
 
 // Its parts. q, k (normalised, and rotated where `rope` is given) and v of `h` (L, D):
 struct SelfQkv {
   Tensor q, k, v;
 };
-absl::StatusOr<SelfQkv> ProjectSelf(const Runtime& runtime, const BlockParams& block, const TowerConfig& config,
-                                    const Tensor& h, const Tensor& rope);
-// The attention of `h` (L, D) over itself, before the output projection, in place. Rows from `keys` on are padding.
-absl::Status AttendSelf(const Runtime& runtime, const BlockParams& block, const TowerConfig& config, const Tensor& rope,
-                        std::int64_t keys, const Tensor& h);
+absl::StatusOr<SelfQkv> ProjectSelf(const Runtime& runtime, const BlockParams& block,
+                                    const TowerConfig& config, const Tensor& h, const Tensor& rope);
+// The attention of `h` (L, D) over itself, before the output projection, in place. Rows from `keys` on are
+// padding.
+absl::Status AttendSelf(const Runtime& runtime, const BlockParams& block, const TowerConfig& config,
+                        const Tensor& rope, std::int64_t keys, const Tensor& h);
 
 // Keys and values that `block`'s cross attention takes from the other tower's stream: (T, D), keys rotated.
 absl::StatusOr<KeyValue> FusionKeyValue(const Runtime& runtime, const BlockParams& block,
@@ -73,6 +75,19 @@ absl::StatusOr<Tensor> CrossAttention(const Runtime& runtime, const BlockParams&
 absl::Status CrossAndFeedForward(const Runtime& runtime, const BlockParams& block, const RowModulation& mod,
                                  const KeyValue& text, const KeyValue& other, std::int64_t other_keys,
                                  TowerStream& stream);
+
+// One tower's side of a block pair: its parameters, the time embedding of its segments (S, 6 D), its text,
+// its stream.
+struct TowerStep {
+  const BlockParams& block;
+  const std::vector<RowSegment>& segments;
+  const Tensor& e0;
+  const KeyValue& text;
+  TowerStream& stream;
+};
+
+// Moves both streams through one block pair, in place.
+absl::Status RunBlockPair(const Runtime& runtime, const TowerStep& video, const TowerStep& audio);
 
 // Linear(LN(x) * (1 + scale) + shift) with mod of two vectors (shift, scale). (L, out_dim * patch elements).
 absl::StatusOr<Tensor> Head(const Runtime& runtime, const TowerParams& tower, const RowModulation& mod,

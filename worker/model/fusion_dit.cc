@@ -208,31 +208,6 @@ absl::StatusOr<TowerStream> FusionDit::MakeStream(Tower tower, const Tensor& tok
   return stream;
 }
 
-absl::Status FusionDit::RunBlockPair(std::int64_t index, const std::vector<RowSegment>& video_segments,
-                                     const Tensor& video_e0, const std::vector<RowSegment>& audio_segments,
-                                     const Tensor& audio_e0, const KeyValue& video_text,
-                                     const KeyValue& audio_text, TowerStream& video,
-                                     TowerStream& audio) const {
-  const BlockParams& video_block = block(Tower::kVideo, index);
-  const BlockParams& audio_block = block(Tower::kAudio, index);
-  ArenaScope scope(runtime_.arena);
-  OVI_ASSIGN_OR_RETURN(const RowModulation video_mod,
-                       Modulate(runtime_, video_segments, video_e0, video_block.modulation));
-  OVI_ASSIGN_OR_RETURN(const RowModulation audio_mod,
-                       Modulate(runtime_, audio_segments, audio_e0, audio_block.modulation));
-  OVI_RETURN_IF_ERROR(SelfAttention(runtime_, audio_block, audio_mod, audio));
-  OVI_RETURN_IF_ERROR(SelfAttention(runtime_, video_block, video_mod, video));
-  // Each tower sees the other as it is now: what video takes from audio is made before audio moves on.
-  OVI_ASSIGN_OR_RETURN(const KeyValue from_audio, FusionKeyValue(runtime_, video_block, audio));
-  {
-    ArenaScope audio_scope(runtime_.arena);
-    OVI_ASSIGN_OR_RETURN(const KeyValue from_video, FusionKeyValue(runtime_, audio_block, video));
-    OVI_RETURN_IF_ERROR(
-        CrossAndFeedForward(runtime_, audio_block, audio_mod, audio_text, from_video, video.keys, audio));
-  }
-  return CrossAndFeedForward(runtime_, video_block, video_mod, video_text, from_audio, audio.keys, video);
-}
-
 absl::StatusOr<Tensor> FusionDit::RunHead(Tower tower, const std::vector<RowSegment>& segments,
                                           const Tensor& e, const TowerStream& stream) const {
   const std::int64_t dim = tower_config(tower).dim;
@@ -296,9 +271,11 @@ absl::Status FusionDit::Forward(const LatentShape& shape, const Pass& pass, cons
     OVI_RETURN_IF_ERROR(check());
     if (index == pass.skip_block) continue;
     const auto at = static_cast<std::size_t>(index);
-    OVI_RETURN_IF_ERROR(RunBlockPair(index, video_segments, video_time.e0, audio_segments, audio_time.e0,
-                                     pass.video_text->blocks[at], pass.audio_text->blocks[at], video_stream,
-                                     audio_stream));
+    OVI_RETURN_IF_ERROR(RunBlockPair(runtime_,
+                                     {block(Tower::kVideo, index), video_segments, video_time.e0,
+                                      pass.video_text->blocks[at], video_stream},
+                                     {block(Tower::kAudio, index), audio_segments, audio_time.e0,
+                                      pass.audio_text->blocks[at], audio_stream}));
     if (observer) observer(index, video_stream.x, audio_stream.x);
   }
 

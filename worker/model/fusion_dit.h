@@ -83,10 +83,6 @@ class FusionDit {
   absl::StatusOr<Tensor> PatchAudio(const Tensor& audio) const;                            // (La, D)
   absl::StatusOr<TowerStream> MakeStream(Tower tower, const Tensor& tokens,
                                          const std::vector<float>& rope) const;
-  absl::Status RunBlockPair(std::int64_t block, const std::vector<RowSegment>& video_segments,
-                            const Tensor& video_e0, const std::vector<RowSegment>& audio_segments,
-                            const Tensor& audio_e0, const KeyValue& video_text, const KeyValue& audio_text,
-                            TowerStream& video, TowerStream& audio) const;
   absl::StatusOr<Tensor> RunHead(Tower tower, const std::vector<RowSegment>& segments, const Tensor& e,
                                  const TowerStream& stream) const;  // (L, out_dim * patch elements)
 

@@ -200,8 +200,8 @@ absl::StatusOr<ModelFolder> FindModel(const ModelChoice& choice, const std::stri
   }
   const std::string config_dir = absl::StrCat(models_dir, "/", choice.name);
   if (choice.name.empty() || !has_spec(config_dir)) {
-    return absl::NotFoundError(
-        absl::StrCat("model_name \"", choice.name, "\": no model of that name in ", models_dir));
+    return absl::NotFoundError(absl::StrCat("model_name \"", choice.name, "\": no model of that name in ",
+                                            models_dir, " (a folder that OVI_MODELS_DIR can change)"));
   }
   return OpenModelFolder(config_dir, choice.folder.empty() ? choice.ckpt_dir : choice.folder);
 }

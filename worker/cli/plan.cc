@@ -1,0 +1,98 @@
+#include "worker/cli/plan.h"
+
+#include <filesystem>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "base/part_file.h"
+#include "base/status.h"
+#include "base/subprocess.h"
+#include "worker/cli/tensor_dump.h"
+#include "worker/job/parse_job.h"
+#include "worker/media/image.h"
+#include "worker/pipeline/check_weights.h"
+
+namespace ovi {
+namespace {
+
+absl::StatusOr<std::vector<Override>> ParseSets(const std::vector<std::string>& sets) {
+  std::vector<Override> overrides;
+  for (const std::string& set : sets) {
+    const std::size_t equals = set.find('=');
+    if (equals == std::string::npos || equals == 0) {
+      return absl::InvalidArgumentError(absl::StrCat("--set ", set, ": expected key=value"));
+    }
+    overrides.push_back({set.substr(0, equals), set.substr(equals + 1)});
+  }
+  return overrides;
+}
+
+absl::Status CheckFfmpeg() {
+  if (FindProgram("ffmpeg").ok()) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      "ffmpeg: the program that writes MP4 files was not found; install it (Debian and Ubuntu: apt install "
+      "ffmpeg) or put it in PATH");
+}
+
+// The folder exists and takes files.
+absl::Status PrepareFolder(const std::string& folder) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error)
+    return absl::FailedPreconditionError(
+        absl::StrCat(folder, ": cannot make this folder: ", error.message()));
+  return PartFile::Create(folder + "/ovi-worker-probe").status();
+}
+
+absl::StatusOr<std::map<std::string, FrameSize>> ReadImageSizes(const JobSpec& job) {
+  std::map<std::string, FrameSize> sizes;
+  for (const PromptItem& item : job.prompts) {
+    if (item.image_path.empty() || sizes.contains(item.image_path)) continue;
+    OVI_ASSIGN_OR_RETURN(const Image image, LoadImage(item.image_path));
+    sizes[item.image_path] = {image.height, image.width};
+  }
+  return sizes;
+}
+
+// The model can make every clip, and given noise fits it.
+absl::Status CheckClips(const Plan& plan, const std::string& noise) {
+  for (const PromptItem& item : plan.job.prompts) {
+    OVI_ASSIGN_OR_RETURN(const ClipRequest clip, RequestOf(plan, item, 0));
+    if (!noise.empty()) OVI_RETURN_IF_ERROR(ReadNoise(noise, clip).status());
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<Plan> MakePlan(const GenerateOptions& options) {
+  Plan plan;
+  OVI_ASSIGN_OR_RETURN(const std::vector<Override> overrides, ParseSets(options.sets));
+  OVI_ASSIGN_OR_RETURN(plan.job, LoadJob(options.config, overrides));
+  const std::string name =
+      plan.job.model_name.empty() ? "960x960_5s" : plan.job.model_name;  // the original's default
+  OVI_ASSIGN_OR_RETURN(
+      plan.model,
+      FindModel({.folder = options.model, .name = name, .ckpt_dir = plan.job.ckpt_dir}, DefaultModelsDir()));
+  OVI_RETURN_IF_ERROR(CheckWeights(plan.model));
+  OVI_ASSIGN_OR_RETURN(plan.image_sizes, ReadImageSizes(plan.job));
+  OVI_RETURN_IF_ERROR(CheckClips(plan, options.noise));
+  plan.out = !options.out.empty() ? options.out : plan.job.output_dir;
+  if (plan.out.empty())
+    return absl::InvalidArgumentError("--out: no folder for the results given, here or as output_dir");
+  OVI_RETURN_IF_ERROR(CheckFfmpeg());
+  OVI_RETURN_IF_ERROR(PrepareFolder(plan.out));
+  if (!options.dump.empty()) OVI_RETURN_IF_ERROR(PartFile::Create(options.dump).status());
+  return plan;
+}
+
+absl::StatusOr<ClipRequest> RequestOf(const Plan& plan, const PromptItem& item, int repeat) {
+  const auto image = plan.image_sizes.find(item.image_path);
+  return ResolveClip(
+      plan.job, item, repeat, plan.model,
+      image == plan.image_sizes.end() ? std::nullopt : std::optional<FrameSize>(image->second));
+}
+
+}  // namespace ovi
