@@ -35,13 +35,18 @@ absl::StatusOr<Tensor> Arena::Allocate(DType dtype, const Shape& shape, std::str
   Tensor tensor{block_->base() + offset_, dtype, shape};
   offset_ += bytes;
   bytes_peak_ = std::max(bytes_peak_, offset_);
+  bytes_touched_ = std::max(bytes_touched_, offset_);
   return tensor;
 }
 
 void Arena::ReleaseTo(std::int64_t mark) {
   OVI_CHECK(mark >= 0 && mark <= offset_);
-  block_->Discard(mark, offset_ - mark);
   offset_ = mark;
+}
+
+void Arena::Trim() {
+  block_->Discard(offset_, bytes_touched_ - offset_);
+  bytes_touched_ = offset_;
 }
 
 }  // namespace ovi

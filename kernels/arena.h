@@ -17,7 +17,7 @@ class DeviceBlock {
   virtual ~DeviceBlock() = default;
   virtual std::byte* base() const = 0;
   virtual std::int64_t bytes() const = 0;
-  // The range holds nothing any more: a backend that can, gives its pages back.
+  // The range holds nothing any more: a backend that can, gives its pages back to the system.
   virtual void Discard(std::int64_t offset, std::int64_t bytes) = 0;
 };
 
@@ -38,13 +38,17 @@ class Arena {
   std::int64_t bytes_peak() const { return bytes_peak_; }
   void ResetPeak() { bytes_peak_ = offset_; }
 
-  // Gives back everything allocated since bytes_in_use() was `mark`.
+  // Takes back everything allocated since bytes_in_use() was `mark`, for the next to be allocated.
   void ReleaseTo(std::int64_t mark);
+  // Lets the device drop what has been released: at the end of a stage, not of a layer, since what is used again at once
+  // would only be made anew.
+  void Trim();
 
  private:
   std::unique_ptr<DeviceBlock> block_;
   std::int64_t offset_ = 0;
   std::int64_t bytes_peak_ = 0;
+  std::int64_t bytes_touched_ = 0;  // highest offset since the last Trim
 };
 
 // Gives back, at its end, what was allocated during its life. Ops already enqueued on the stream may still

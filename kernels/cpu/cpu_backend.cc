@@ -9,8 +9,8 @@
 #include "kernels/cpu/attention.h"
 #include "kernels/cpu/conv.h"
 #include "kernels/cpu/gemm.h"
-#include "kernels/cpu/quantise.h"
 #include "kernels/cpu/ops.h"
+#include "kernels/cpu/quantise.h"
 
 namespace ovi {
 namespace {
@@ -24,13 +24,10 @@ class CpuBlock final : public DeviceBlock {
   std::int64_t bytes() const override { return bytes_; }
 
   void Discard(std::int64_t offset, std::int64_t bytes) override {
-    // Small pieces are reused at once; giving their pages back would only make them fault again.
-    constexpr std::int64_t kWorthIt = 4 << 20;
     constexpr std::int64_t kPage = 4096;
-    if (bytes < kWorthIt) return;
     const std::int64_t begin = (offset + kPage - 1) / kPage * kPage;
     const std::int64_t end = (offset + bytes) / kPage * kPage;
-    madvise(base_ + begin, static_cast<std::size_t>(end - begin), MADV_DONTNEED);
+    if (begin < end) madvise(base_ + begin, static_cast<std::size_t>(end - begin), MADV_DONTNEED);
   }
 
  private:

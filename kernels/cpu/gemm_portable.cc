@@ -18,54 +18,65 @@ constexpr std::int64_t kRows = 4;     // rows of a that share a pass over a pane
 constexpr std::int64_t kChunk = 128;  // rows of a task
 constexpr std::int64_t kPanelsPerTask = 4;
 
-// Sixteen elements as the compiler's own vectors, which it maps to whatever registers there are.
-template <typename T>
-struct Lanes;
-template <>
-struct Lanes<BFloat16> {
-  using Sum = float;
-  typedef std::uint16_t Packed __attribute__((vector_size(32), aligned(2)));
-  typedef std::uint32_t Wide __attribute__((vector_size(64)));
-  typedef float Sums __attribute__((vector_size(64)));
-};
-template <>
-struct Lanes<std::int8_t> {
-  using Sum = std::int32_t;
-  typedef std::int8_t Packed __attribute__((vector_size(16), aligned(1)));
-  typedef std::int32_t Wide __attribute__((vector_size(64)));
-  typedef std::int32_t Sums __attribute__((vector_size(64)));
-};
+// Steps of K that are widened to f32 together: 16 KiB of W in L1. int8 multiplies in f32 as well, which
+// vectorises far better than integers do on old processors, and is exact: 256 products of at most 127 * 127
+// stay below 2^24.
+constexpr std::int64_t kSteps = 256;
 
-inline std::int32_t Widen(std::int8_t x) {
+inline float Widen(std::int8_t x) {
   return x;
 }
 inline float Widen(BFloat16 x) {
   return ToFloat(x);
 }
 
+template <typename T>
+using SumOf = std::conditional_t<std::is_same_v<T, std::int8_t>, std::int32_t, float>;
+
+// block[r][c] = sum over i of a[r][i] * w[i][c], in one order of i.
+inline void MultiplyBlock(const float* __restrict a, const float* __restrict w, std::int64_t steps,
+                          float* __restrict block) {
+  float sums[kRows][kPanel] = {};
+  for (std::int64_t i = 0; i < steps; ++i) {
+    for (std::int64_t r = 0; r < kRows; ++r) {
+      for (std::int64_t c = 0; c < kPanel; ++c) sums[r][c] += a[r * kSteps + i] * w[i * kPanel + c];
+    }
+  }
+  for (std::int64_t r = 0; r < kRows; ++r) {
+    for (std::int64_t c = 0; c < kPanel; ++c) block[r * kPanel + c] = sums[r][c];
+  }
+}
+
 // sums[r][c] = sum over k of a[r][k] * panel[k][c]. One order of k for every row, whatever M is.
 template <typename T>
-void MultiplyPanel(const T* a, std::int64_t k, std::int64_t rows, const T* panel,
-                   typename Lanes<T>::Sum* sums, std::int64_t stride) {
-  using Sums = typename Lanes<T>::Sums;
-  const T* row[kRows];  // missing rows repeat the last one
-  for (std::int64_t r = 0; r < kRows; ++r) row[r] = a + std::min(r, rows - 1) * k;
-  Sums block[kRows] = {};
-  for (std::int64_t i = 0; i < k; ++i) {
-    typename Lanes<T>::Packed packed;
-    std::memcpy(&packed, panel + i * kPanel, sizeof(packed));
-    auto wide = __builtin_convertvector(packed, typename Lanes<T>::Wide);
-    if constexpr (std::is_same_v<T, BFloat16>) wide <<= 16;  // a bf16 is the upper half of a float
-    Sums w;
-    std::memcpy(&w, &wide, sizeof(w));
-    for (std::int64_t r = 0; r < kRows; ++r) block[r] += w * Widen(row[r][i]);
+void MultiplyPanel(const T* a, std::int64_t k, std::int64_t rows, const T* panel, SumOf<T>* sums,
+                   std::int64_t stride) {
+  float w[kSteps * kPanel];
+  float a_rows[kRows * kSteps] = {};
+  float block[kRows * kPanel];
+  for (std::int64_t begin = 0; begin < k; begin += kSteps) {
+    const std::int64_t steps = std::min(kSteps, k - begin);
+    for (std::int64_t i = 0; i < steps * kPanel; ++i) w[i] = Widen(panel[begin * kPanel + i]);
+    for (std::int64_t row = 0; row < rows; row += kRows) {
+      const std::int64_t count = std::min(kRows, rows - row);
+      for (std::int64_t r = 0; r < count; ++r) {
+        for (std::int64_t i = 0; i < steps; ++i) a_rows[r * kSteps + i] = Widen(a[(row + r) * k + begin + i]);
+      }
+      MultiplyBlock(a_rows, w, steps, block);
+      for (std::int64_t r = 0; r < count; ++r) {
+        SumOf<T>* out = sums + (row + r) * stride;
+        for (std::int64_t c = 0; c < kPanel; ++c) {
+          const auto sum = static_cast<SumOf<T>>(block[r * kPanel + c]);
+          out[c] = begin == 0 ? sum : out[c] + sum;
+        }
+      }
+    }
   }
-  for (std::int64_t r = 0; r < rows; ++r) std::memcpy(sums + r * stride, &block[r], sizeof(block[r]));
 }
 
 template <typename T>
 bool RunTask(const Gemm& op, const GemmWindow& window) {
-  using Sum = typename Lanes<T>::Sum;
+  using Sum = SumOf<T>;
   thread_local Scratch scratch;
   constexpr std::int64_t kStride = kPanel * kPanelsPerTask;
   auto* sums = reinterpret_cast<Sum*>(scratch.Reserve(kChunk * kStride * std::int64_t{sizeof(Sum)}));
@@ -76,10 +87,7 @@ bool RunTask(const Gemm& op, const GemmWindow& window) {
   RunVectorised([&] {
     for (std::int64_t column = 0; column < window.columns; column += kPanel) {
       const T* panel = packed + (window.column + column) * k;
-      for (std::int64_t row = 0; row < window.rows; row += kRows) {
-        MultiplyPanel(a + row * k, k, std::min(kRows, window.rows - row), panel,
-                      sums + row * kStride + column, kStride);
-      }
+      MultiplyPanel(a, k, window.rows, panel, sums + column, kStride);
     }
   });
   FinishGemm(op, window, sums, kStride);

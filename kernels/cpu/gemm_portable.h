@@ -1,5 +1,5 @@
-// bf16 and int8 matrix multiplication for processors without instructions for them: widened to f32 or s32 in
-// registers, by plain loops that vectorise. About half of the f32 peak in bf16, a quarter in int8.
+// bf16 and int8 matrix multiplication for processors without instructions for them: widened to f32 a block at
+// a time, then plain loops that vectorise.
 #pragma once
 
 #include <cstdint>

@@ -14,12 +14,24 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "kernels/cpu/features.h"
 #include "kernels/dtype.h"
 
 namespace ovi::cpu {
 
+// OVI_CPU_ISA holds for oneDNN as well. Takes effect only before its first primitive, hence here.
+inline dnnl::engine MakeDnnlEngine() {
+  const Features& features = CpuFeatures();
+  if (!features.amx) {
+    dnnl::set_max_cpu_isa(features.avx512_bf16 ? dnnl::cpu_isa::avx512_core_bf16
+                          : features.avx512    ? dnnl::cpu_isa::avx512_core_vnni
+                                               : dnnl::cpu_isa::avx2);
+  }
+  return {dnnl::engine::kind::cpu, 0};
+}
+
 inline dnnl::engine& DnnlEngine() {
-  static dnnl::engine engine(dnnl::engine::kind::cpu, 0);
+  static dnnl::engine engine = MakeDnnlEngine();
   return engine;
 }
 

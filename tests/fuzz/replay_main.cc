@@ -1,4 +1,5 @@
-// Feeds every file of the given folders to a fuzzer's entry point: the corpus as a plain test, for any compiler.
+// Feeds every file of the given folders to a fuzzer's entry point: the corpus as a plain test, for any
+// compiler.
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>

@@ -59,6 +59,12 @@ std::int64_t AvailableMemory() {
   return sysconf(_SC_AVPHYS_PAGES) * sysconf(_SC_PAGESIZE);
 }
 
+std::int64_t ResidentPeakBytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return std::int64_t{usage.ru_maxrss} * 1024;
+}
+
 std::map<std::string, std::string> Metadata(const Plan& plan, const ClipRequest& clip,
                                             const PromptItem& item) {
   return {{"title", item.text},
@@ -140,7 +146,7 @@ class Run {
     if (!options_.dump.empty()) OVI_RETURN_IF_ERROR(dump.Write(options_.dump, report.latents));
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
     reporter_.Done(title_, clip, {sink.path(), sink.poster_path(), sink.sheet_path()}, report,
-                   seconds.count());
+                   {.seconds = seconds.count(), .resident_bytes_peak = ResidentPeakBytes()});
     return absl::OkStatus();
   }
 

@@ -53,9 +53,10 @@ class TextReporter final : public Reporter {
   }
 
   void Done(const ClipTitle&, const ClipRequest&, const ClipFiles& files, const ClipReport& report,
-            double seconds) override {
-    std::printf("      %s, peak memory %s\n", FormatSeconds(seconds).c_str(),
-                FormatBytes(PeakBytes(report)).c_str());
+            const ClipCost& cost) override {
+    std::printf("      %s, peak memory %s of weights and activations, %s resident in all\n",
+                FormatSeconds(cost.seconds).c_str(), FormatBytes(PeakBytes(report)).c_str(),
+                FormatBytes(cost.resident_bytes_peak).c_str());
     std::printf("      video   %s\n      poster  %s\n      sheet   %s\n", files.video.c_str(),
                 files.poster.c_str(), files.sheet.c_str());
     std::fflush(stdout);
@@ -100,7 +101,7 @@ class JsonReporter final : public Reporter {
   }
 
   void Done(const ClipTitle& title, const ClipRequest& clip, const ClipFiles& files, const ClipReport& report,
-            double seconds) override {
+            const ClipCost& cost) override {
     nlohmann::json stages = nlohmann::json::array();
     for (const StageReport& stage : report.stages) {
       stages.push_back({{"stage", std::string(StageName(stage.stage))},
@@ -113,7 +114,8 @@ class JsonReporter final : public Reporter {
            {"video", files.video},
            {"poster", files.poster},
            {"sheet", files.sheet},
-           {"seconds", seconds},
+           {"seconds", cost.seconds},
+           {"resident_bytes_peak", cost.resident_bytes_peak},
            {"stages", stages}});
   }
 

@@ -22,6 +22,12 @@ struct ClipFiles {
   std::string video, poster, sheet;
 };
 
+struct ClipCost {
+  double seconds = 0;
+  std::int64_t resident_bytes_peak =
+      0;  // of the process so far: the arena, the program, its libraries and buffers
+};
+
 class Reporter {
  public:
   virtual ~Reporter() = default;
@@ -29,7 +35,7 @@ class Reporter {
   virtual void Begin(const ClipTitle& title, const ModelFolder& model, const ClipRequest& clip) = 0;
   virtual void Step(const Progress& progress) = 0;
   virtual void Done(const ClipTitle& title, const ClipRequest& clip, const ClipFiles& files,
-                    const ClipReport& report, double seconds) = 0;
+                    const ClipReport& report, const ClipCost& cost) = 0;
   // The end of the run; `message` is one line.
   virtual void Failed(const std::string& message) = 0;
 };

@@ -13,8 +13,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "base/subprocess.h"
 #include "base/part_file.h"
+#include "base/subprocess.h"
 
 namespace ovi {
 

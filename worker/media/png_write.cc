@@ -7,9 +7,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "base/part_file.h"
 #include "base/status.h"
 #include "worker/media/image.h"
-#include "base/part_file.h"
 
 namespace ovi {
 namespace {

@@ -17,7 +17,9 @@ template <typename Body>
 absl::Status Measured(Stage stage, Arena& arena, ClipReport& report, const Body& body) {
   arena.ResetPeak();
   const auto begin = std::chrono::steady_clock::now();
-  OVI_RETURN_IF_ERROR(body());
+  const absl::Status status = body();
+  arena.Trim();
+  OVI_RETURN_IF_ERROR(status);
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
   report.stages.push_back({stage, seconds.count(), arena.bytes_peak()});
   return absl::OkStatus();
