@@ -5,16 +5,16 @@
 #include <gtest/gtest.h>
 #include <sys/mount.h>
 
-#include <cstdlib>
+#include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <functional>
-#include <iterator>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "tests/e2e/worker_process.h"
+#include "tests/pipeline/mini_model.h"
 
 namespace ovi {
 namespace {
@@ -36,11 +36,6 @@ Args Good(const TempFolder& folder, const Args& more) {
   Args args = {"generate", "--config", MiniJob(), "--out", folder / "out"};
   args.insert(args.end(), more.begin(), more.end());
   return args;
-}
-
-std::string FileBytes(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
 }
 
 constexpr const char* kFusion = "Ovi/model_96x96_1s.safetensors";
@@ -114,7 +109,7 @@ std::vector<BadInput> BadInputs() {
        }},
       {"NegativeMemory",
        2,
-       {"--max-memory"},
+       {"--max-memory", "more than 0"},
        [](const TempFolder& f) { return Good(f, {"--max-memory=-1"}); }},
       {"MissingConfig",
        2,
@@ -124,7 +119,7 @@ std::vector<BadInput> BadInputs() {
        }},
       {"ConfigIsAFolder",
        2,
-       {"configs/jobs", "regular file"},
+       {"configs/jobs", "folder"},
        [](const TempFolder& f) {
          return Args{"generate", "--config", OVI_SOURCE_DIR "/configs/jobs", "--out", f / "out"};
        }},
@@ -209,7 +204,7 @@ std::vector<BadInput> BadInputs() {
        }},
       {"WeightsAreAFolder",
        2,
-       {kFusion},
+       {kFusion, "not a regular file"},
        [](const TempFolder& f) {
          return BrokenModel(f, kFusion, [](const std::string& path) { fs::create_directory(path); });
        }},
@@ -293,7 +288,7 @@ std::vector<BadInput> BadInputs() {
        }},
       {"NoiseIsOfAnotherShape",
        2,
-       {"video_noise", "48, 7, 6, 6"},
+       {"video_noise", "48x7x6x6"},
        [](const TempFolder& f) {
          return Good(f, {"--noise", GoldenFile("t2v_prompt0.safetensors"), "--set", "resolution=[64, 144]"});
        }},
@@ -318,7 +313,7 @@ std::vector<BadInput> BadInputs() {
        }},
       {"InspectAFolder",
        1,
-       {"configs", "regular file"},
+       {"configs", "folder"},
        [](const TempFolder&) {
          return Args{"inspect", OVI_SOURCE_DIR "/configs"};
        }},
@@ -350,7 +345,6 @@ class BadInputTest : public testing::TestWithParam<BadInput> {};
 TEST_P(BadInputTest, IsRefusedInOneLineThatNamesIt) {
   const TempFolder folder;
   const WorkerRun run = RunWorker(GetParam().args(folder), GetParam().environment);
-  if (std::getenv("SHOW") != nullptr) std::printf("%d %s", run.exit_code, run.err.c_str());
   ExpectOneLine(run, GetParam());
   ExpectNothingLeft(folder);
 }
@@ -385,7 +379,6 @@ TEST(FullDisk, FailsInOneLineAndLeavesNothing) {
   const Mount disk(folder / "out", 0, "size=64k");
   if (!disk.mounted()) GTEST_SKIP() << "cannot mount a small disk: " << disk.reason();
   const WorkerRun run = RunWorker(Good(folder, {}));
-  if (std::getenv("SHOW") != nullptr) std::printf("%d %s", run.exit_code, run.err.c_str());
   ExpectOneLine(run, {.name = "FullDisk", .exit_code = 1, .says = {"out/", "No space left on device"}});
   EXPECT_TRUE(folder.Files().empty());
 }
@@ -395,7 +388,6 @@ TEST(ReadOnlyDisk, IsNoticedBeforeTheWorkBegins) {
   const Mount disk(folder / "out", MS_RDONLY, "size=64k");
   if (!disk.mounted()) GTEST_SKIP() << "cannot mount a read-only disk: " << disk.reason();
   const WorkerRun run = RunWorker(Good(folder, {}));
-  if (std::getenv("SHOW") != nullptr) std::printf("%d %s", run.exit_code, run.err.c_str());
   ExpectOneLine(run, {.name = "ReadOnlyDisk", .exit_code = 2, .says = {"out", "Read-only file system"}});
 }
 

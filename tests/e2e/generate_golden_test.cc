@@ -6,6 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "tests/e2e/worker_process.h"
+#include "tests/pipeline/mini_model.h"
 #include "worker/media/image.h"
 #include "worker/weights/convert.h"
 #include "worker/weights/open_weights.h"

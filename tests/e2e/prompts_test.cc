@@ -11,6 +11,7 @@
 #include "tests/e2e/clip_checks.h"
 #include "tests/e2e/clip_reader.h"
 #include "tests/e2e/worker_process.h"
+#include "tests/pipeline/mini_model.h"
 
 namespace ovi {
 namespace {

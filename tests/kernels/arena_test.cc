@@ -119,7 +119,9 @@ TEST_F(ArenaTest, ScopesGiveBackInOrderAndThePeakStays) {
   }
   EXPECT_EQ(arena.bytes_in_use(), 64);
   EXPECT_EQ(arena.bytes_peak(), 64 + 640 + 1024);
-  EXPECT_THAT(discards_, ElementsAre(Pair(704, 1024), Pair(64, 704)));
+  EXPECT_TRUE(discards_.empty());  // what is released is used again at once
+  arena.Trim();
+  EXPECT_THAT(discards_, ElementsAre(Pair(64, 640 + 1024)));
   arena.ResetPeak();
   EXPECT_EQ(arena.bytes_peak(), 64);
   ASSERT_TRUE(arena.Allocate(DType::kU8, {64}, "c").ok());
@@ -161,6 +163,7 @@ TEST(CpuBackend, TakesPagesOnlyOnceTheyAreWritten) {
   const Tensor x = *arena.Allocate(DType::kF32, {2 << 20}, "x");
   stream->Run(Fill{.out = x, .value = 1});
   arena.ReleaseTo(0);
+  arena.Trim();
   // The pages went back to the system: the same place reads as zeros, and takes values again.
   std::vector<float> values(2 << 20);
   stream->Download(values.data(), x);

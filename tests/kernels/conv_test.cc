@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <numeric>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -253,33 +254,54 @@ TEST_P(ConvOp, TakesWeightsOfAnyFloatDType) {
 }
 
 TEST_P(ConvOp, ReadsPixelsPastTheLastByteAndElementOf32Bits) {
-  // 2.4e9 elements and 9.7e9 bytes of address space; the convolution strides over all but a few pages of it.
-  constexpr std::int64_t kChannels = 257;
-  constexpr std::int64_t kStep = 1 << 20;
-  constexpr std::int64_t kSteps = 9;
+  // 2.4e9 elements and 9.7e9 bytes of address space; the convolutions stride over all but a few pages of it.
+  constexpr std::int64_t kFrames = 9;
+  constexpr std::int64_t kRows = 1024;
+  constexpr std::int64_t kColumns = 1024;
+  constexpr std::int64_t kChannels = 256;
   absl::StatusOr<std::unique_ptr<DeviceBlock>> block = backend().AllocateBlock(std::int64_t{10} << 30);
   if (!block.ok()) GTEST_SKIP() << block.status();
   Arena large(*std::move(block));
-  const absl::StatusOr<Tensor> pixels =
-      large.Allocate(DType::kF32, {kSteps * kStep, kChannels}, "large input");
-  ASSERT_TRUE(pixels.ok()) << pixels.status();
-  ASSERT_GT(pixels->elements(), std::int64_t{1} << 31);
-  Numbers expected;
-  for (std::int64_t step = 0; step < kSteps; ++step) {
-    const auto value = static_cast<float>(step + 1);
-    ASSERT_EQ(Run(Fill{.out = pixels->Slice((step + 1) * kStep - 1, 1), .value = value}), absl::OkStatus());
-    expected.insert(expected.end(), {0, 0, value});
+  const absl::StatusOr<Tensor> in =
+      large.Allocate(DType::kF32, {kFrames, kRows, kColumns, kChannels}, "clip");
+  ASSERT_TRUE(in.ok()) << in.status();
+  ASSERT_GT(in->elements(), std::int64_t{1} << 31);
+  const Tensor pixels = in->Reshaped({kFrames * kRows * kColumns, kChannels});
+  for (std::int64_t f = 0; f < kFrames; ++f) {
+    const Tensor pixel = pixels.Slice((f * kRows + 512) * kColumns + 512, 1);
+    ASSERT_EQ(Run(Fill{.out = pixel, .value = static_cast<float>(f + 1)}), absl::OkStatus());
   }
-  Numbers weight_values(3 * kChannels, 0.0);
-  weight_values.back() = 1;  // output channel 2 is the last input channel
-  const ConvWeight weight = Weight(DType::kF32, 3, kChannels, {1, 1, 1}, weight_values);
-  constexpr std::int64_t kSpan = (kSteps - 1) * kStep + 1;
-  const Conv op{.in = pixels->Slice(kStep - 1, kSpan).Reshaped({1, 1, kSpan, kChannels}),
-                .weight = &weight,
-                .stride = {1, 1, kStep},
-                .out = Make(DType::kF32, {1, 1, kSteps, 3})};
-  ASSERT_EQ(Run(op), absl::OkStatus());
-  EXPECT_EQ(Get(op.out), expected);
+  // Output channel 2 is the last input channel, of one pixel under the kernel.
+  const auto last_channel = [&](const Extent3& kernel, std::int64_t tap) {
+    const std::int64_t taps = kernel[0] * kernel[1] * kernel[2];
+    Numbers values(static_cast<std::size_t>(3 * kChannels * taps), 0.0);
+    values[static_cast<std::size_t>((3 * kChannels - 1) * taps + tap)] = 1;
+    return Weight(DType::kF32, 3, kChannels, kernel, values);
+  };
+  const ConvWeight pointwise = last_channel({1, 1, 1}, 0);
+  const Conv columns{.in = *in,
+                     .weight = &pointwise,
+                     .stride = {1, 1, 512},
+                     .out = Make(DType::kF32, {kFrames, kRows, 2, 3})};
+  ASSERT_EQ(Run(columns), absl::OkStatus());
+  const Numbers column_values = Get(columns.out);
+  const ConvWeight cube = last_channel({3, 3, 3}, 2 * 9 + 1 * 3 + 1);
+  const Conv causal{.in = *in,
+                    .weight = &cube,
+                    .stride = {1, 512, 512},
+                    .pad_before = {0, 1, 1},
+                    .pad_after = {0, 1, 1},
+                    .out = Make(DType::kF32, {kFrames - 2, 2, 2, 3})};
+  ASSERT_EQ(Run(causal), absl::OkStatus());
+  const Numbers cube_values = Get(causal.out);
+  for (std::int64_t f = 0; f < kFrames; ++f) {
+    EXPECT_EQ(column_values[static_cast<std::size_t>(((f * kRows + 512) * 2 + 1) * 3 + 2)], f + 1);
+    if (f >= 2) {
+      EXPECT_EQ(cube_values[static_cast<std::size_t>(((f - 2) * 4 + 3) * 3 + 2)], f + 1);
+    }
+  }
+  EXPECT_EQ(std::accumulate(column_values.begin(), column_values.end(), 0.0), 45) << "and zeros elsewhere";
+  EXPECT_EQ(std::accumulate(cube_values.begin(), cube_values.end(), 0.0), 42) << "and zeros elsewhere";
 }
 
 class ConvTransposeOp : public OpTest {};

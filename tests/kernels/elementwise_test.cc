@@ -87,11 +87,11 @@ TEST_P(ElementwiseOp, FollowsEveryFormulaInEveryMixOfDTypes) {
           expected[i] = Round(out_dtype, kind.formula(op, a[i], kind.binary ? b[i % b.size()] : 0));
         }
         ASSERT_EQ(Run(op), absl::OkStatus());
-        ExpectNumbers(out_dtype, Get(op.out), expected, /*scale=*/0.01);
+        ExpectNumbers(out_dtype, Get(op.out), expected, /*scale=*/1);
         if (a_dtype != out_dtype) continue;
         op.out = op.a;
         ASSERT_EQ(Run(op), absl::OkStatus());
-        ExpectNumbers(out_dtype, Get(op.out), expected, /*scale=*/0.01);
+        ExpectNumbers(out_dtype, Get(op.out), expected, /*scale=*/1);
       }
     }
   }

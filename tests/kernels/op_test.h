@@ -34,22 +34,23 @@ inline double Round(DType dtype, double x) {
 }
 
 // f32: within 4e-6 of max(|expected|, scale), the noise of sums of a few thousand values.
-// bf16: within one unit of the last place of max(|expected|, scale), and equal but for one value in a
-// hundred. f32 arithmetic falls on the other side of a tie now and then; a rounding point too many or too few
-// moves a tenth of the values or more.
+// bf16: equal but for one value in two hundred, and those within four units of the last place of
+// max(|expected|, scale). Now and then f32 arithmetic falls on the other side of a tie, and the one unit
+// grows through the steps that follow; a rounding point too many or too few moves a tenth of the values or
+// more.
 inline void ExpectNumbers(DType dtype, const Numbers& actual, const Numbers& expected, double scale = 0) {
   ASSERT_EQ(actual.size(), expected.size());
   std::size_t moved = 0;
   for (std::size_t i = 0; i < expected.size(); ++i) {
     const double magnitude = std::max({std::fabs(expected[i]), scale, DBL_MIN});
     const double tolerance =
-        dtype == DType::kF32 ? 4e-6 * magnitude : std::ldexp(1.0, std::ilogb(magnitude) - 7);
+        dtype == DType::kF32 ? 4e-6 * magnitude : std::ldexp(4.0, std::ilogb(magnitude) - 7);
     ASSERT_LE(std::fabs(actual[i] - expected[i]), tolerance)
         << "at " << i << ": " << actual[i] << " for " << expected[i];
     moved += actual[i] != expected[i] ? 1 : 0;
   }
   if (dtype == DType::kBF16) {
-    EXPECT_LE(moved, expected.size() / 100 + 1) << "of " << expected.size();
+    EXPECT_LE(moved, expected.size() / 200 + 1) << "of " << expected.size();
   }
 }
 

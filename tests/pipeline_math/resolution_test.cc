@@ -8,9 +8,6 @@
 
 namespace ovi {
 
-bool operator==(const FrameSize& a, const FrameSize& b) {
-  return a.height == b.height && a.width == b.width;
-}
 
 void PrintTo(const FrameSize& size, std::ostream* out) {
   *out << size.height << "x" << size.width;

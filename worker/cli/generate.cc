@@ -176,7 +176,10 @@ CLI::App* AddGenerateCommand(CLI::App& app, GenerateOptions& options) {
   command
       ->add_option("--max-memory", options.memory_bytes,
                    "memory for weights and activations, e.g. 8GiB (default: 90 % of what is free)")
-      ->transform(CLI::AsSizeValue(false));
+      ->transform(CLI::AsSizeValue(false))
+      ->check([](const std::string& bytes) {
+        return bytes == "0" || bytes.starts_with('-') ? "must be more than 0 bytes" : std::string();
+      });
   command->add_option("--threads", options.threads, "threads (default: all cores)")
       ->check(CLI::Range(1, 1024));
   command->add_option("--noise", options.noise,
@@ -206,7 +209,8 @@ int RunGenerate(const GenerateOptions& options) {
                                   run.title().count == 1 ? " video" : " videos", " finished"));
     return kExitInterrupted;
   }
-  reporter->Failed(std::string(status.message()));
+  const bool limited = absl::IsResourceExhausted(status) && options.memory_bytes > 0;
+  reporter->Failed(absl::StrCat(status.message(), limited ? "; --max-memory set this limit" : ""));
   return kExitFailed;
 }
 

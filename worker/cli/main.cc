@@ -25,6 +25,13 @@ void LetThreadsSleep(char** argv) {
 // Exit codes that scripts rely on: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 constexpr int kExitUsage = 2;
 
+// What CLI11 says, except that it calls a misspelt subcommand a missing one.
+std::string UsageMessage(const CLI::App& app, const CLI::ParseError& error) {
+  const std::vector<std::string> words = app.remaining();
+  if (!app.get_subcommands().empty() || words.empty()) return error.what();
+  return "unknown command \"" + words.front() + "\"";
+}
+
 int Run(int argc, char** argv) {
   CLI::App app{"Ovi worker: a prompt becomes a video with sound", "ovi-worker"};
   app.set_version_flag("--version", "ovi-worker " OVI_VERSION);
@@ -37,9 +44,9 @@ int Run(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
-    ovi::PrintError(std::string(error.what()) + (generate_command->parsed()
-                                                     ? "; see ovi-worker generate --help"
-                                                     : "; see ovi-worker --help"));
+    ovi::PrintError(UsageMessage(app, error) + (generate_command->parsed()
+                                                    ? "; see ovi-worker generate --help"
+                                                    : "; see ovi-worker --help"));
     return kExitUsage;
   }
   return generate_command->parsed() ? ovi::RunGenerate(generate) : ovi::RunInspect(inspect);

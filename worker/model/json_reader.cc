@@ -1,6 +1,7 @@
 #include "worker/model/json_reader.h"
 
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -144,7 +145,8 @@ void JsonReader::OptionalFloats(Names names, std::vector<float>* out) {
   if (!value->is_array()) return Fail(*names.begin(), "must be a list of numbers");
   out->clear();
   for (const json& item : *value) {
-    if (!item.is_number() || !std::isfinite(item.get<double>())) {
+    // What overflows a float is infinite too.
+    if (!item.is_number() || !(std::fabs(item.get<double>()) <= std::numeric_limits<float>::max())) {
       return Fail(*names.begin(), "must be a list of finite numbers");
     }
     out->push_back(item.get<float>());

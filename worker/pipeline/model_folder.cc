@@ -30,6 +30,10 @@ absl::StatusOr<std::string> FindWeights(const std::string& dir, const std::strin
   for (const char* ending : endings) {
     std::string path = absl::StrCat(dir, "/", stem, ending);
     if (IsFile(path)) return path;
+    std::error_code error;
+    if (fs::exists(path, error)) {
+      return absl::InvalidArgumentError(absl::StrCat(path, ": not a regular file (", std::string(what), ")"));
+    }
   }
   return absl::NotFoundError(
       absl::StrCat(dir, "/", stem, *endings.begin(), ": missing (", std::string(what),
