@@ -1,38 +1,28 @@
 #include "base/small_file.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstddef>
 
 #include "absl/strings/str_cat.h"
-#include "base/unique_fd.h"
+#include "base/regular_file.h"
+#include "base/status.h"
 
 namespace ovi {
 
 absl::StatusOr<std::string> ReadSmallFile(const std::string& path, std::int64_t bytes_max) {
-  // O_NONBLOCK: opening a FIFO that has no writer would wait for one.
-  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
-  if (!fd.valid()) return absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot open"));
-
-  struct stat info {};
-  if (fstat(fd.get(), &info) != 0) return absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot stat"));
-  if (S_ISDIR(info.st_mode))
-    return absl::InvalidArgumentError(absl::StrCat(path, ": is a folder, not a file"));
-  if (!S_ISREG(info.st_mode))
-    return absl::InvalidArgumentError(absl::StrCat(path, ": is not a regular file"));
-  if (info.st_size > bytes_max) {
+  OVI_ASSIGN_OR_RETURN(const RegularFile file, OpenRegularFile(path));
+  if (file.bytes > bytes_max) {
     return absl::InvalidArgumentError(
-        absl::StrCat(path, ": has ", info.st_size, " bytes, more than the ", bytes_max, " allowed"));
+        absl::StrCat(path, ": has ", file.bytes, " bytes, more than the ", bytes_max, " allowed"));
   }
 
-  // Read to the end of the file rather than st_size: it may grow meanwhile, and /proc files claim 0.
+  // Read to the end of the file rather than to its size: it may grow meanwhile, and /proc files claim 0.
   std::string bytes;
   char block[16384];
   for (;;) {
-    const ssize_t count = read(fd.get(), block, sizeof(block));
+    const ssize_t count = read(file.fd.get(), block, sizeof(block));
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) return absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot read"));
     if (count == 0) return bytes;
