@@ -10,6 +10,7 @@
 #include "kernels/cpu/features.h"
 #include "kernels/cpu/onednn.h"
 #include "kernels/cpu/ops.h"
+#include "kernels/cpu/weight_rows.h"
 
 namespace ovi::cpu {
 namespace {
@@ -287,28 +288,8 @@ absl::Status Reorder(const memory::desc& from, const void* src, const memory::de
 
 // Any float dtype widened to f32 on the host.
 std::vector<float> Widen(const HostTensor& src) {
-  const auto count = static_cast<std::size_t>(src.elements());
-  std::vector<float> values(count);
-  const auto* bytes = static_cast<const std::uint8_t*>(src.data);
-  for (std::size_t i = 0; i < count; ++i) {
-    std::uint16_t half = 0;
-    switch (src.dtype) {
-      case DType::kF32:
-        std::memcpy(&values[i], bytes + 4 * i, 4);
-        break;
-      case DType::kBF16:
-        std::memcpy(&half, bytes + 2 * i, 2);
-        values[i] = ToFloat(BFloat16{half});
-        break;
-      case DType::kF16:
-        std::memcpy(&half, bytes + 2 * i, 2);
-        values[i] = HalfToFloat(half);
-        break;
-      default:
-        values[i] = Float8E4M3ToFloat(bytes[i]);
-        break;
-    }
-  }
+  std::vector<float> values(static_cast<std::size_t>(src.elements()));
+  ConvertWeightRow({src.data, src.dtype, {1, src.elements()}}, 0, values.data());
   return values;
 }
 

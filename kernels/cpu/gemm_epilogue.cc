@@ -2,7 +2,6 @@
 
 #include <sys/mman.h>
 
-#include <array>
 #include <cstring>
 #include <type_traits>
 
@@ -12,43 +11,6 @@
 
 namespace ovi::cpu {
 namespace {
-
-const std::array<float, 256>& Float8Table() {
-  static const std::array<float, 256> table = [] {
-    std::array<float, 256> values{};
-    for (unsigned byte = 0; byte < 256; ++byte)
-      values[byte] = Float8E4M3ToFloat(static_cast<std::uint8_t>(byte));
-    return values;
-  }();
-  return table;
-}
-
-// The float of element i of a row.
-template <typename Out>
-void ConvertRow(const HostTensor& src, std::int64_t row, Out* out) {
-  const std::int64_t count = src.shape[1];
-  const std::byte* data =
-      static_cast<const std::byte*>(src.data) + ElementOffset(row, count, 0) * ElementBytes(src.dtype);
-  const auto convert = [&](const auto* values, const auto& to_float) {
-    RunVectorised([&] {
-      for (std::int64_t i = 0; i < count; ++i) out[i] = FromFloat<Out>(to_float(values[i]));
-    });
-  };
-  switch (src.dtype) {
-    case DType::kF32:
-      return convert(reinterpret_cast<const float*>(data), [](float x) { return x; });
-    case DType::kBF16:
-      return convert(reinterpret_cast<const BFloat16*>(data), [](BFloat16 x) { return ToFloat(x); });
-    case DType::kF16:
-      return convert(reinterpret_cast<const std::uint16_t*>(data),
-                     [](std::uint16_t x) { return HalfToFloat(x); });
-    default: {
-      const float* table = Float8Table().data();
-      return convert(reinterpret_cast<const std::uint8_t*>(data),
-                     [table](std::uint8_t x) { return table[x]; });
-    }
-  }
-}
 
 enum class Tail { kPlain, kResidual, kGatedResidual };
 
@@ -154,16 +116,6 @@ std::byte* Scratch::Reserve(std::int64_t bytes) {
   if (alignment == kHugePage) madvise(data_.get(), static_cast<std::size_t>(rounded), MADV_HUGEPAGE);
   bytes_ = rounded;
   return data_.get();
-}
-
-void ConvertWeightRow(const HostTensor& src, std::int64_t row, float* out) {
-  ConvertRow(src, row, out);
-}
-
-void ConvertWeightRow(const HostTensor& src, std::int64_t row, BFloat16* out) {
-  if (src.dtype != DType::kBF16) return ConvertRow(src, row, out);
-  const std::int64_t bytes = src.shape[1] * ElementBytes(DType::kBF16);
-  std::memcpy(out, static_cast<const std::byte*>(src.data) + row * bytes, static_cast<std::size_t>(bytes));
 }
 
 void FinishGemm(const Gemm& op, const GemmWindow& window, const float* sums, std::int64_t stride) {

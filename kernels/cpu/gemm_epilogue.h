@@ -1,4 +1,4 @@
-// What the matrix kernels share: weight rows on their way in, and sums on their way out.
+// What the matrix kernels share: scratch memory, and sums on their way out.
 #pragma once
 
 #include <cstdint>
@@ -29,10 +29,6 @@ class Scratch {
   std::unique_ptr<std::byte, Free> data_;
   std::int64_t bytes_ = 0;
 };
-
-// Converts row `row` of a float-like host matrix to `out`, an f32 or bf16 row of K elements.
-void ConvertWeightRow(const HostTensor& src, std::int64_t row, float* out);
-void ConvertWeightRow(const HostTensor& src, std::int64_t row, BFloat16* out);
 
 // Rows [row, row + rows) x columns [column, column + columns) of a Gemm.
 struct GemmWindow {

@@ -1,0 +1,65 @@
+#include "kernels/cpu/weight_rows.h"
+
+#include <array>
+#include <cstring>
+
+#include "base/check.h"
+#include "kernels/cpu/simd.h"
+
+namespace ovi::cpu {
+namespace {
+
+const std::array<float, 256>& Float8Table() {
+  static const std::array<float, 256> table = [] {
+    std::array<float, 256> values{};
+    for (unsigned byte = 0; byte < 256; ++byte)
+      values[byte] = Float8E4M3ToFloat(static_cast<std::uint8_t>(byte));
+    return values;
+  }();
+  return table;
+}
+
+template <typename Stored, typename Out, typename ToFloatFunction>
+void ConvertAll(const std::byte* data, std::int64_t count, Out* out, const ToFloatFunction& to_float) {
+  RunVectorised([&] {
+    for (std::int64_t i = 0; i < count; ++i) {
+      Stored stored;
+      std::memcpy(&stored, data + i * std::int64_t{sizeof(Stored)}, sizeof(Stored));
+      out[i] = FromFloat<Out>(to_float(stored));
+    }
+  });
+}
+
+template <typename Out>
+void ConvertRow(const HostTensor& src, std::int64_t row, Out* out) {
+  const std::int64_t count = src.shape[1];
+  const std::byte* data = static_cast<const std::byte*>(src.data) + row * count * ElementBytes(src.dtype);
+  switch (src.dtype) {
+    case DType::kF32:
+      return ConvertAll<float>(data, count, out, [](float x) { return x; });
+    case DType::kBF16:
+      return ConvertAll<BFloat16>(data, count, out, [](BFloat16 x) { return ToFloat(x); });
+    case DType::kF16:
+      return ConvertAll<std::uint16_t>(data, count, out, [](std::uint16_t x) { return HalfToFloat(x); });
+    case DType::kF8E4M3: {
+      const float* table = Float8Table().data();
+      return ConvertAll<std::uint8_t>(data, count, out, [table](std::uint8_t x) { return table[x]; });
+    }
+    default:
+      OVI_CHECK(false);
+  }
+}
+
+}  // namespace
+
+void ConvertWeightRow(const HostTensor& src, std::int64_t row, float* out) {
+  ConvertRow(src, row, out);
+}
+
+void ConvertWeightRow(const HostTensor& src, std::int64_t row, BFloat16* out) {
+  if (src.dtype != DType::kBF16) return ConvertRow(src, row, out);
+  const std::int64_t bytes = src.shape[1] * ElementBytes(DType::kBF16);
+  std::memcpy(out, static_cast<const std::byte*>(src.data) + row * bytes, static_cast<std::size_t>(bytes));
+}
+
+}  // namespace ovi::cpu

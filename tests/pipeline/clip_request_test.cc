@@ -1,0 +1,159 @@
+// What becomes of a job's wishes and a model's defaults.
+#include "worker/pipeline/clip_request.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/pipeline/mini_model.h"
+
+namespace ovi {
+namespace {
+
+using testing::HasSubstr;
+
+ModelFolder Mini() {
+  const absl::StatusOr<ModelFolder> model = OpenModelFolder(MiniModel(), "");
+  EXPECT_TRUE(model.ok()) << model.status();
+  return model.value_or(ModelFolder{});
+}
+
+ClipRequest Resolve(const JobSpec& job, std::optional<FrameSize> image = std::nullopt, int repeat = 0) {
+  const absl::StatusOr<ClipRequest> clip = ResolveClip(job, {.text = "a cat"}, repeat, Mini(), image);
+  EXPECT_TRUE(clip.ok()) << clip.status();
+  return clip.value_or(ClipRequest{});
+}
+
+TEST(ClipRequest, TakesTheModelsDefaults) {
+  const ClipRequest clip = Resolve({});
+  EXPECT_EQ(clip.prompt, "a cat");
+  EXPECT_EQ(clip.video_negative_prompt, "jitter, bad hands, blur, distortion");
+  EXPECT_EQ(clip.audio_negative_prompt, "robotic, muffled, echo, distorted");
+  EXPECT_EQ(clip.seed, 103u);
+  EXPECT_EQ(clip.steps, 12);
+  EXPECT_EQ(clip.solver, SolverKind::kUniPc);
+  EXPECT_EQ(clip.shift, 5.0);
+  EXPECT_EQ(clip.video_guidance_scale, 2.0);
+  EXPECT_EQ(clip.audio_guidance_scale, 2.0);
+  EXPECT_EQ(clip.skip_block, -1);
+  EXPECT_EQ(clip.policy, PrecisionPolicy::kAsExecuted);
+  EXPECT_FALSE(clip.torch_cuda_noise.has_value());
+  EXPECT_FALSE(clip.image_to_video);
+  EXPECT_EQ(clip.size, (FrameSize{96, 96}));
+  EXPECT_EQ(clip.latent.video(), (Shape{48, 7, 6, 6}));
+  EXPECT_EQ(clip.latent.audio(), (Shape{32, 20}));
+}
+
+TEST(ClipRequest, PrefersTheJobsWishes) {
+  JobSpec job;
+  job.video_negative_prompt = "";  // nothing is a wish too
+  job.audio_negative_prompt = "hiss";
+  job.seed = 7;
+  job.sample_steps = 3;
+  job.solver = SolverKind::kEuler;
+  job.shift = 1.5;
+  job.video_guidance_scale = 0;
+  job.audio_guidance_scale = 3;
+  job.slg_layer = 4;
+  job.precision = Precision::kReference;
+  job.torch_cuda = TorchCudaDevice{.sm_count = 108, .max_threads_per_sm = 2048};
+  const ClipRequest clip = Resolve(job, std::nullopt, 5);
+  EXPECT_EQ(clip.video_negative_prompt, "");
+  EXPECT_EQ(clip.audio_negative_prompt, "hiss");
+  EXPECT_EQ(clip.seed, 12u) << "the sixth repeat of seed 7";
+  EXPECT_EQ(clip.steps, 3);
+  EXPECT_EQ(clip.solver, SolverKind::kEuler);
+  EXPECT_EQ(clip.shift, 1.5);
+  EXPECT_EQ(clip.video_guidance_scale, 0);
+  EXPECT_EQ(clip.audio_guidance_scale, 3);
+  EXPECT_EQ(clip.skip_block, 4);
+  EXPECT_EQ(clip.policy, PrecisionPolicy::kReference);
+  EXPECT_EQ(clip.torch_cuda_noise, job.torch_cuda);
+}
+
+TEST(ClipRequest, WritesThePromptInTheModelsStyle) {
+  ModelFolder model = Mini();
+  const PromptItem colon{.text = "a cat. Audio: a purr"};
+  const PromptItem tags{.text = "a cat. <AUDCAP>a purr<ENDAUDCAP>"};
+  model.spec.prompt_style = PromptStyle::kAudcapTags;
+  EXPECT_EQ(ResolveClip({}, colon, 0, model, std::nullopt)->prompt, tags.text);
+  model.spec.prompt_style = PromptStyle::kAudioColon;
+  EXPECT_EQ(ResolveClip({}, tags, 0, model, std::nullopt)->prompt, colon.text);
+}
+
+TEST(ClipRequest, SwitchesSkipLayerGuidanceOffAtZeroAndBelow) {
+  const struct {
+    int asked;
+    std::int64_t block;
+  } rows[] = {{-1, -1}, {0, -1}, {1, 1}, {11, 11}};
+  for (const auto& row : rows) {
+    JobSpec job;
+    job.slg_layer = row.asked;
+    EXPECT_EQ(Resolve(job).skip_block, row.block) << row.asked;
+  }
+}
+
+TEST(ClipRequest, NeedsTheNegativePassUnlessBothScalesAreOne) {
+  const struct {
+    double video, audio;
+    bool needed;
+  } rows[] = {{1, 1, false}, {1, 2, true}, {2, 1, true}, {0, 1, true}, {4, 3, true}};
+  for (const auto& row : rows) {
+    JobSpec job;
+    job.video_guidance_scale = row.video;
+    job.audio_guidance_scale = row.audio;
+    EXPECT_EQ(Resolve(job).needs_negative_pass(), row.needed) << row.video << " " << row.audio;
+  }
+}
+
+TEST(ClipRequest, SnapsTheSizeToTheModelsArea) {
+  const struct {
+    Size asked;
+    FrameSize size;
+  } rows[] = {
+      {{96, 96}, {96, 96}},
+      {{704, 704}, {96, 96}},
+      {{64, 144}, {64, 128}},  // 144 = 4.5 * 32, to the even multiple
+      {{1280, 320}, {192, 64}},
+  };
+  for (const auto& row : rows) {
+    JobSpec job;
+    job.size = row.asked;
+    const ClipRequest clip = Resolve(job);
+    EXPECT_EQ(clip.size, row.size) << row.asked.height << "x" << row.asked.width << " became "
+                                   << clip.size.height << "x" << clip.size.width;
+    EXPECT_EQ(clip.latent.rows, row.size.height / 16);
+    EXPECT_EQ(clip.latent.columns, row.size.width / 16);
+  }
+}
+
+TEST(ClipRequest, TakesTheImagesShapeInsteadOfTheJobs) {
+  JobSpec job;
+  job.size = Size{.height = 96, .width = 96};
+  const ClipRequest clip = Resolve(job, FrameSize{.height = 300, .width = 600});
+  EXPECT_TRUE(clip.image_to_video);
+  EXPECT_EQ(clip.size, (FrameSize{64, 128}));
+  EXPECT_FALSE(Resolve(job).image_to_video);
+}
+
+TEST(ClipRequest, RefusesAnotherDurationThanTheModels) {
+  JobSpec job;
+  job.duration_seconds = 1;
+  EXPECT_TRUE(ResolveClip(job, {}, 0, Mini(), std::nullopt).ok());
+  job.duration_seconds = 5;
+  const absl::Status status = ResolveClip(job, {}, 0, Mini(), std::nullopt).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("duration: 5 s"));
+}
+
+TEST(ClipRequest, RefusesMorePatchesASideThanThereArePositions) {
+  ModelFolder model = Mini();
+  model.spec.video_area = std::int64_t{1} << 26;
+  JobSpec job;
+  job.size = Size{.height = 32, .width = 8192};
+  const absl::Status status = ResolveClip(job, {}, 0, model, std::nullopt).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("too elongated"));
+}
+
+}  // namespace
+}  // namespace ovi
