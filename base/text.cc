@@ -31,6 +31,20 @@ std::size_t Utf8SequenceBytes(std::string_view text) {
   return length;
 }
 
+// Appends the first character of `text`, or its first byte escaped; returns the bytes taken.
+std::size_t AppendEscaped(std::string_view text, std::string* out) {
+  const std::size_t length = Utf8SequenceBytes(text);
+  const auto byte = static_cast<unsigned char>(text[0]);
+  if (length != 0 && byte >= 0x20 && byte != 0x7F) {
+    *out += text.substr(0, length);
+    return length;
+  }
+  char escaped[8];
+  std::snprintf(escaped, sizeof(escaped), "\\x%02x", byte);
+  *out += byte == '\n' ? "\\n" : byte == '\t' ? "\\t" : byte == '\r' ? "\\r" : escaped;
+  return 1;
+}
+
 }  // namespace
 
 std::size_t FirstInvalidUtf8(std::string_view text) {
@@ -43,22 +57,16 @@ std::size_t FirstInvalidUtf8(std::string_view text) {
   return std::string_view::npos;
 }
 
+std::string Escaped(std::string_view text) {
+  std::string out;
+  for (std::size_t offset = 0; offset < text.size();) offset += AppendEscaped(text.substr(offset), &out);
+  return out;
+}
+
 std::string Quoted(std::string_view text) {
   std::string out = "\"";
   std::size_t offset = 0;
-  while (offset < text.size() && offset < kQuotedBytesMax) {
-    const std::size_t length = Utf8SequenceBytes(text.substr(offset));
-    const auto byte = static_cast<unsigned char>(text[offset]);
-    if (length == 0 || byte < 0x20 || byte == 0x7F) {
-      char escaped[8];
-      std::snprintf(escaped, sizeof(escaped), "\\x%02x", byte);
-      out += byte == '\n' ? "\\n" : byte == '\t' ? "\\t" : byte == '\r' ? "\\r" : escaped;
-      ++offset;
-    } else {
-      out += text.substr(offset, length);
-      offset += length;
-    }
-  }
+  while (offset < text.size() && offset < kQuotedBytesMax) offset += AppendEscaped(text.substr(offset), &out);
   return out + (offset < text.size() ? "...\"" : "\"");
 }
 

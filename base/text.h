@@ -16,8 +16,10 @@ inline bool IsValidUtf8(std::string_view text) {
   return FirstInvalidUtf8(text) == std::string_view::npos;
 }
 
-// `text` in double quotes, on one line, control characters and broken bytes as \x.., cut after about 60
-// bytes.
+// `text` on one line and in proper UTF-8: control characters and broken bytes as \x.. (\n, \t, \r).
+std::string Escaped(std::string_view text);
+
+// `text` escaped, in double quotes, cut after about 60 bytes.
 std::string Quoted(std::string_view text);
 
 // `text` without blanks, tabs and line ends at both sides.

@@ -226,13 +226,10 @@ std::string At(std::string_view source_name, int line) {
 std::string Explain(const std::string& message) {
   if (message == "illegal map value") {
     return "cannot be read as \"key: value\"; text that contains \": \" needs quotes, and lines must not be "
-           "indented "
-           "with tabs or by chance";
+           "indented with tabs or by chance";
   }
-  std::string one_line = message;
-  std::replace_if(
-      one_line.begin(), one_line.end(), [](unsigned char c) { return c < 0x20; }, ' ');
-  return absl::StrCat("not valid YAML: ", one_line);
+  // It quotes single bytes of the text, which may be a piece of a character.
+  return absl::StrCat("not valid YAML: ", Escaped(message));
 }
 
 // What must not reach yaml-cpp: it reads other encodings by guess and takes byte 0x04 for the end of the
