@@ -66,9 +66,12 @@ struct PanelPass {
   std::int64_t sums_stride = 0;  // bytes
   std::int64_t steps = 0;
   std::int64_t pairs = 0;
-  // Fetched into L2 meanwhile, next_w_lines cache lines a step: the panel after the next one.
+  // Fetched into L2 meanwhile, so many cache lines a step: the next panel, and a share of the rows' next
+  // block. No more of either: all prefetches and the stream of a share the core's 16 line fill buffers.
   const std::byte* next_w = nullptr;
   int next_w_lines = 0;
+  const std::byte* next_a = nullptr;
+  int next_a_lines = 0;
 };
 
 // Tiles 0-3 are the sums (top left, top right, bottom left, bottom right), 4-5 rows of a, 6-7 columns of W.
@@ -100,6 +103,7 @@ OVI_AMX_TARGET void RunPanelPass(const PanelPass& pass) {
   const std::int64_t stride = pass.sums_stride;
   const std::int64_t down = 16 * stride;
   const std::byte* next_w = pass.next_w;
+  const std::byte* next_a = pass.next_a;
   const std::byte* a = pass.a;
   std::byte* c = pass.sums;
   OVI_LOAD_SUM(0, c);
@@ -128,6 +132,7 @@ OVI_AMX_TARGET void RunPanelPass(const PanelPass& pass) {
       }
       OVI_DOT(1, 4, 7);
       for (int line = 0; line < pass.next_w_lines; ++line, next_w += 64) _mm_prefetch(next_w, _MM_HINT_T1);
+      for (int line = 0; line < pass.next_a_lines; ++line, next_a += 64) _mm_prefetch(next_a, _MM_HINT_T1);
       OVI_DOT(2, 5, 6);
       OVI_DOT(3, 5, 7);
     }
@@ -167,26 +172,30 @@ struct PackedRows {
   std::int64_t pairs() const { return (rows + kPairRows - 1) / kPairRows; }
 };
 
-// Copies tile row `tile_row` of pair `pair`: one row of a, cut into steps.
-void PackPairRow(const Gemm& op, const AmxLayout& layout, const PackedRows& packed, std::int64_t pair,
-                 std::int64_t tile_row) {
-  const std::int64_t row = pair * kPairRows + tile_row;
+// Copies pair `pair`: a cache line of each of its 32 rows at a time, so that the stores run on through the
+// packed pair. Row by row, with stores 2 KiB apart, packing takes up to 9% of a multiplication (1024 rows of
+// 14336 bf16 on a Xeon with AMX: 7.8 ms against 4.3 ms).
+void PackPair(const Gemm& op, const AmxLayout& layout, const PackedRows& packed, std::int64_t pair) {
+  constexpr std::int64_t kLine = AmxLayout::kStepBytes;
   const std::int64_t row_bytes = op.weight->k * ElementBytes(op.a.dtype);
-  const std::byte* src = row < packed.rows ? op.a.data + (packed.row + row) * row_bytes : nullptr;
+  const std::int64_t first = pair * kPairRows;
+  const std::int64_t rows = std::min(kPairRows, packed.rows - first);
+  const std::byte* src = op.a.data + (packed.row + first) * row_bytes;
   for (std::int64_t block = 0; block < layout.blocks(); ++block) {
     const std::int64_t begin = layout.BlockBegin(block);
     const std::int64_t steps = layout.BlockSteps(block);
-    std::byte* dst = packed.data + (begin * packed.pairs() + pair * steps) * kPairStepBytes +
-                     tile_row * AmxLayout::kStepBytes;
+    std::byte* dst = packed.data + (begin * packed.pairs() + pair * steps) * kPairStepBytes;
     for (std::int64_t step = begin; step < begin + steps; ++step, dst += kPairStepBytes) {
-      const std::int64_t at = step * AmxLayout::kStepBytes;
-      const std::int64_t bytes = std::min(AmxLayout::kStepBytes, row_bytes - at);
-      if (src != nullptr && bytes == AmxLayout::kStepBytes) {
-        std::memcpy(dst, src + at, AmxLayout::kStepBytes);
-        continue;
+      const std::int64_t bytes = std::min(kLine, row_bytes - step * kLine);
+      if (rows < kPairRows || bytes < kLine) std::memset(dst, 0, kPairStepBytes);
+      for (std::int64_t row = 0; row < rows; ++row) {
+        const std::byte* from = src + row * row_bytes + step * kLine;
+        if (bytes == kLine) {
+          std::memcpy(dst + row * kLine, from, kLine);
+        } else {
+          std::memcpy(dst + row * kLine, from, static_cast<std::size_t>(bytes));
+        }
       }
-      std::memset(dst, 0, AmxLayout::kStepBytes);
-      if (src != nullptr) std::memcpy(dst, src + at, static_cast<std::size_t>(bytes));
     }
   }
 }
@@ -211,11 +220,18 @@ bool RunTask(const Gemm& op, const AmxLayout& layout, const PackedRows& a, std::
     pass.steps = steps;
     pass.pairs = a.pairs();
     pass.next_w_lines = static_cast<int>((32 + a.pairs() - 1) / a.pairs());
+    // After the last block, the next task's first one.
+    const std::int64_t next_block = (block + 1) % layout.blocks();
+    const std::int64_t panel_steps = panels * steps;
+    pass.next_a = a.data + layout.BlockBegin(next_block) * a.pairs() * kPairStepBytes;
+    pass.next_a_lines =
+        static_cast<int>((layout.BlockSteps(next_block) * 32 + panel_steps - 1) / panel_steps);
     for (std::int64_t panel = begin; panel < end; ++panel) {
       pass.w = op.weight->storage.data + layout.Offset(panel, block);
-      pass.next_w = pass.w + 2 * steps * AmxLayout::kPanelStepBytes;
+      pass.next_w = pass.w + steps * AmxLayout::kPanelStepBytes;
       pass.sums = sums + (panel - begin) * AmxLayout::kPanelRows * std::int64_t{sizeof(float)};
       run(pass);
+      pass.next_a += pass.next_a_lines * a.pairs() * (steps - 1) * 64;
     }
   }
   ReleaseTiles();
@@ -235,7 +251,7 @@ std::int64_t TaskPanels(const AmxLayout& layout, std::int64_t row_blocks) {
   const std::int64_t wanted = 3 * std::int64_t{ThreadCount()};
   if (ThreadCount() == 1) return AmxLayout::kGroupPanels;
   const std::int64_t share = layout.panels() * row_blocks / wanted;
-  for (const std::int64_t panels : {24, 12, 8, 6}) {
+  for (const std::int64_t panels : {16, 8}) {
     if (panels <= share) return panels;
   }
   return 4;
@@ -261,10 +277,7 @@ absl::Status RunAmxGemm(const Gemm& op) {
     ParallelFor((rows + kPairRows - 1) / kPairRows, 1, [&](std::int64_t from, std::int64_t to) {
       for (std::int64_t pair = from; pair < to; ++pair) {
         const std::int64_t pairs_a_block = kRowBlock / kPairRows;
-        for (std::int64_t tile_row = 0; tile_row < kPairRows; ++tile_row) {
-          // Pairs of rows sit as two tiles of 16 rows, one after the other: rows 16-31 follow at 1024 bytes.
-          PackPairRow(op, layout, rows_of(pair / pairs_a_block), pair % pairs_a_block, tile_row);
-        }
+        PackPair(op, layout, rows_of(pair / pairs_a_block), pair % pairs_a_block);
       }
     });
     const std::int64_t task_panels = TaskPanels(layout, row_blocks);

@@ -4,9 +4,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
-#include <cmath>
 
+#include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/guard_backend.h"
@@ -76,16 +77,86 @@ absl::StatusOr<ClipReport> Generate(const ClipRequest& clip, const ClipInputs& i
   return MakeEngine(*backend, bytes_max)->Generate(clip, inputs, control, sink);
 }
 
-TEST(Engine, HandsOverTheWholeClip) {
+// One clip from beginning to end, made once for the tests that look at it.
+struct WholeClip {
+  ClipReport report;
+  std::vector<Progress> events;
   CountingSink sink;
-  const absl::StatusOr<ClipReport> report = Generate(Clip(), {}, {}, sink);
-  ASSERT_TRUE(report.ok()) << report.status();
-  EXPECT_EQ(sink.begun, 1);
-  EXPECT_EQ(sink.finished, 1);
-  EXPECT_EQ(sink.frames(), 25);
-  EXPECT_EQ(sink.samples, 16384u);
-  EXPECT_EQ(report->latents.video.size(), 48u * 7 * 6 * 6);
-  EXPECT_EQ(report->latents.audio.size(), 32u * 20);
+};
+
+const WholeClip& Whole() {
+  static const WholeClip* const whole = [] {
+    auto* made = new WholeClip;
+    const Control control{.on_progress = [made](const Progress& event) { made->events.push_back(event); }};
+    absl::StatusOr<ClipReport> report = Generate(Clip(), {}, control, made->sink);
+    OVI_CHECK(report.ok());
+    made->report = *std::move(report);
+    return made;
+  }();
+  return *whole;
+}
+
+std::int64_t PeakOf(const ClipReport& report) {
+  std::int64_t peak = 0;
+  for (const StageReport& stage : report.stages) peak = std::max(peak, stage.arena_bytes_peak);
+  return peak;
+}
+
+TEST(Engine, HandsOverTheWholeClip) {
+  EXPECT_EQ(Whole().sink.begun, 1);
+  EXPECT_EQ(Whole().sink.finished, 1);
+  EXPECT_EQ(Whole().sink.frames(), 25);
+  EXPECT_EQ(Whole().sink.samples, 16384u);
+  EXPECT_EQ(Whole().report.latents.video.size(), 48u * 7 * 6 * 6);
+  EXPECT_EQ(Whole().report.latents.audio.size(), 32u * 20);
+}
+
+TEST(Engine, ReportsThreeStagesWithTheirTimeAndMemory) {
+  const std::vector<StageReport>& stages = Whole().report.stages;
+  ASSERT_EQ(stages.size(), 3u);
+  const Stage order[] = {Stage::kEncode, Stage::kDenoise, Stage::kDecode};
+  for (std::size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(stages[i].stage, order[i]);
+    EXPECT_GT(stages[i].seconds, 0);
+    EXPECT_GT(stages[i].arena_bytes_peak, 0);
+    EXPECT_LT(stages[i].arena_bytes_peak, kPlenty / 4) << "weights and activations take some 15 MB";
+  }
+}
+
+TEST(Engine, ReportsProgressInOrder) {
+  std::vector<std::string> seen;
+  for (const Progress& event : Whole().events) {
+    seen.push_back(absl::StrCat(std::string(StageName(event.stage)), " ", event.step, "/", event.steps));
+    EXPECT_GE(event.seconds_per_step, 0);
+  }
+  EXPECT_THAT(seen,
+              testing::ElementsAre("encode 0/1", "encode 1/1", "denoise 0/3", "denoise 1/3", "denoise 2/3",
+                                   "denoise 3/3", "decode 0/7", "decode 1/7", "decode 2/7", "decode 3/7",
+                                   "decode 4/7", "decode 5/7", "decode 6/7", "decode 7/7"));
+}
+
+struct Denoised {
+  int positive = 0;  // passes
+  int negative = 0;
+  std::vector<float> video;  // latents after the last step
+};
+
+// Runs a clip up to its decoders, which would take most of the time.
+Denoised DenoiseOnly(const ClipRequest& clip) {
+  Denoised result;
+  std::atomic<bool> cancelled{false};
+  ClipInputs inputs;
+  inputs.observer.on_prediction = [&](int, bool is_positive, std::span<const float>, std::span<const float>) {
+    ++(is_positive ? result.positive : result.negative);
+  };
+  inputs.observer.on_step = [&](int step, std::span<const float> video, std::span<const float>) {
+    result.video.assign(video.begin(), video.end());
+    cancelled = step + 1 == clip.steps;
+  };
+  CountingSink sink;
+  const absl::Status status = Generate(clip, inputs, {.cancelled = &cancelled}, sink).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kCancelled) << status;
+  return result;
 }
 
 TEST(Engine, RunsTheNegativePassOnlyWhereItIsNeeded) {
@@ -98,32 +169,22 @@ TEST(Engine, RunsTheNegativePassOnlyWhereItIsNeeded) {
     ClipRequest clip = Clip();
     clip.video_guidance_scale = row.video;
     clip.audio_guidance_scale = row.audio;
-    int positive = 0;
-    int negative = 0;
-    ClipInputs inputs;
-    inputs.observer.on_prediction = [&](int, bool is_positive, std::span<const float>,
-                                        std::span<const float>) { ++(is_positive ? positive : negative); };
-    CountingSink sink;
-    ASSERT_TRUE(Generate(clip, inputs, {}, sink).ok());
-    EXPECT_EQ(positive, row.positive);
-    EXPECT_EQ(negative, row.negative);
+    const Denoised denoised = DenoiseOnly(clip);
+    EXPECT_EQ(denoised.positive, row.positive);
+    EXPECT_EQ(denoised.negative, row.negative);
   }
 }
 
-TEST(Engine, IsThePositivePredictionAtGuidanceOne) {
-  // The one-pass shortcut is exact: scale 1 with both passes gives negative + (positive - negative).
-  ClipRequest clip = Clip(1);
+TEST(Engine, LeavesOutNothingThatCountsAtGuidanceOne) {
+  ClipRequest clip = Clip(2);
   clip.policy = PrecisionPolicy::kReference;
   clip.audio_guidance_scale = 1;
-  std::vector<std::vector<float>> videos;
-  for (const double scale : {1.0, 1.0 + 1e-12}) {
-    clip.video_guidance_scale = scale;
-    CountingSink sink;
-    const absl::StatusOr<ClipReport> report = Generate(clip, {}, {}, sink);
-    ASSERT_TRUE(report.ok()) << report.status();
-    videos.push_back(report->latents.video);
-  }
-  for (std::size_t i = 0; i < videos[0].size(); ++i) ASSERT_NEAR(videos[0][i], videos[1][i], 1e-5f);
+  clip.video_guidance_scale = 1;
+  const std::vector<float> one_pass = DenoiseOnly(clip).video;
+  clip.video_guidance_scale = 1 + 1e-12;  // two passes, and 1 once it is a float
+  const std::vector<float> two_passes = DenoiseOnly(clip).video;
+  ASSERT_EQ(one_pass.size(), two_passes.size());
+  for (std::size_t i = 0; i < one_pass.size(); ++i) ASSERT_NEAR(one_pass[i], two_passes[i], 1e-5f);
 }
 
 TEST(Engine, StopsWhereItIsCancelled) {
@@ -162,34 +223,10 @@ TEST(Engine, StopsWhereItIsCancelled) {
   }
 }
 
-TEST(Engine, ReportsThreeStagesWithTheirTimeAndMemory) {
-  CountingSink sink;
-  const absl::StatusOr<ClipReport> report = Generate(Clip(), {}, {}, sink);
-  ASSERT_TRUE(report.ok()) << report.status();
-  ASSERT_EQ(report->stages.size(), 3u);
-  const Stage order[] = {Stage::kEncode, Stage::kDenoise, Stage::kDecode};
-  for (std::size_t i = 0; i < 3; ++i) {
-    EXPECT_EQ(report->stages[i].stage, order[i]);
-    EXPECT_GT(report->stages[i].seconds, 0);
-    EXPECT_GT(report->stages[i].arena_bytes_peak, 0);
-    EXPECT_LT(report->stages[i].arena_bytes_peak, kPlenty / 4) << "weights and activations take some 15 MB";
-  }
-}
-
-std::int64_t PeakOf(const ClipReport& report) {
-  std::int64_t peak = 0;
-  for (const StageReport& stage : report.stages) peak = std::max(peak, stage.arena_bytes_peak);
-  return peak;
-}
-
 TEST(Engine, LeavesNothingInTheArenaHoweverAClipEnds) {
-  CountingSink measuring;
-  const absl::StatusOr<ClipReport> measured = Generate(Clip(), {}, {}, measuring);
-  ASSERT_TRUE(measured.ok()) << measured.status();
-
   // An arena of exactly the peak has no room for anything that was left behind.
   const std::unique_ptr<Backend> backend = MakeCpuBackend();
-  const std::unique_ptr<Engine> engine = MakeEngine(*backend, PeakOf(*measured));
+  const std::unique_ptr<Engine> engine = MakeEngine(*backend, PeakOf(Whole().report));
   std::atomic<bool> cancelled{false};
   const Control control{.on_progress = [&](const Progress& p) { cancelled = p.stage == Stage::kDecode; },
                         .cancelled = &cancelled};
@@ -201,15 +238,12 @@ TEST(Engine, LeavesNothingInTheArenaHoweverAClipEnds) {
   CountingSink sink;
   const absl::StatusOr<ClipReport> report = engine->Generate(Clip(), {}, {}, sink);
   ASSERT_TRUE(report.ok()) << report.status();
-  EXPECT_EQ(PeakOf(*report), PeakOf(*measured));
-  EXPECT_EQ(report->latents.video, measured->latents.video);
+  EXPECT_EQ(PeakOf(*report), PeakOf(Whole().report));
+  EXPECT_EQ(report->latents.video, Whole().report.latents.video);
 }
 
 TEST(Engine, SaysHowMuchMemoryWasMissing) {
-  CountingSink measuring;
-  const absl::StatusOr<ClipReport> measured = Generate(Clip(1), {}, {}, measuring);
-  ASSERT_TRUE(measured.ok()) << measured.status();
-  for (const std::int64_t bytes : {std::int64_t{64}, std::int64_t{1} << 20, PeakOf(*measured) - 64}) {
+  for (const std::int64_t bytes : {std::int64_t{64}, std::int64_t{1} << 20, PeakOf(Whole().report) - 64}) {
     CountingSink sink;
     const absl::Status status = Generate(Clip(1), {}, {}, sink, bytes).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
@@ -219,34 +253,14 @@ TEST(Engine, SaysHowMuchMemoryWasMissing) {
   }
 }
 
-TEST(Engine, ReportsProgressInOrder) {
-  std::vector<Progress> events;
-  const Control control{.on_progress = [&](const Progress& progress) { events.push_back(progress); }};
-  CountingSink sink;
-  ASSERT_TRUE(Generate(Clip(), {}, control, sink).ok());
-  std::vector<std::string> seen;
-  for (const Progress& event : events) {
-    seen.push_back(std::string(StageName(event.stage)) + " " + std::to_string(event.step) + "/" +
-                   std::to_string(event.steps));
-    EXPECT_GE(event.seconds_per_step, 0);
-  }
-  EXPECT_THAT(seen,
-              testing::ElementsAre("encode 0/1", "encode 1/1", "denoise 0/3", "denoise 1/3", "denoise 2/3",
-                                   "denoise 3/3", "decode 0/7", "decode 1/7", "decode 2/7", "decode 3/7",
-                                   "decode 4/7", "decode 5/7", "decode 6/7", "decode 7/7"));
-}
-
 TEST(Engine, TouchesDeviceMemoryThroughTheBackendOnly) {
-  CountingSink sink;
-  const absl::StatusOr<ClipReport> plain = Generate(Clip(2), {}, {}, sink);
-  ASSERT_TRUE(plain.ok()) << plain.status();
   const std::unique_ptr<Backend> guard = MakeGuardBackend(MakeCpuBackend());
-  CountingSink guarded_sink;
-  const absl::StatusOr<ClipReport> guarded = MakeEngine(*guard)->Generate(Clip(2), {}, {}, guarded_sink);
+  CountingSink sink;
+  const absl::StatusOr<ClipReport> guarded = MakeEngine(*guard)->Generate(Clip(), {}, {}, sink);
   ASSERT_TRUE(guarded.ok()) << guarded.status();
-  EXPECT_EQ(guarded->latents.video, plain->latents.video);
-  EXPECT_EQ(guarded->latents.audio, plain->latents.audio);
-  EXPECT_EQ(guarded_sink.bytes, sink.bytes);
+  EXPECT_EQ(guarded->latents.video, Whole().report.latents.video);
+  EXPECT_EQ(guarded->latents.audio, Whole().report.latents.audio);
+  EXPECT_EQ(sink.bytes, Whole().sink.bytes);
 }
 
 TEST(Engine, KeepsTheFirstFrameOfAnImageFromTheFirstStepToTheLast) {

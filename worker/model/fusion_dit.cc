@@ -205,6 +205,7 @@ absl::StatusOr<TowerStream> FusionDit::MakeStream(Tower tower, const Tensor& tok
   OVI_ASSIGN_OR_RETURN(stream.rope,
                        runtime_.arena.Allocate(DType::kF32, {positions, pairs, 2}, "rope table"));
   runtime_.stream.Upload(stream.rope, HostTensor{rope.data(), DType::kF32, stream.rope.shape});
+  OVI_RETURN_IF_ERROR(runtime_.stream.Sync());  // a pass that stops early takes the table with it
   return stream;
 }
 
