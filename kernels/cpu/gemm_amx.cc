@@ -67,7 +67,7 @@ struct PanelPass {
   std::int64_t steps = 0;
   std::int64_t pairs = 0;
   // Fetched into L2 meanwhile, so many cache lines a step: the next panel, and a share of the rows' next
-  // block. No more of either: all prefetches and the stream of a share the core's 16 line fill buffers.
+  // block.
   const std::byte* next_w = nullptr;
   int next_w_lines = 0;
   const std::byte* next_a = nullptr;
