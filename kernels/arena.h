@@ -40,8 +40,8 @@ class Arena {
 
   // Takes back everything allocated since bytes_in_use() was `mark`, for the next to be allocated.
   void ReleaseTo(std::int64_t mark);
-  // Lets the device drop what has been released: at the end of a stage, not of a layer, since what is used again at once
-  // would only be made anew.
+  // Lets the device drop what has been released: at the end of a stage, not of a layer, since what is used
+  // again at once would only be made anew.
   void Trim();
 
  private:

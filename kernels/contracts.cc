@@ -81,6 +81,10 @@ Extent3 ConvOutExtent(const Conv& op) {
   return extent;
 }
 
+int ConvSpatialAxes(const Extent3& kernel) {
+  return kernel[0] > 1 ? 3 : kernel[1] > 1 ? 2 : 1;
+}
+
 absl::Status Validate(const Conv& op) {
   Contract contract("conv");
   contract.Require(op.weight != nullptr, "weight is missing");
@@ -93,6 +97,11 @@ absl::Status Validate(const Conv& op) {
     contract.Require(
         op.stride[axis] >= 1 && op.dilation[axis] >= 1 && op.pad_before[axis] >= 0 && op.pad_after[axis] >= 0,
         "strides and dilations are >= 1, pads >= 0");
+  }
+  for (std::size_t axis = 0; axis < static_cast<std::size_t>(3 - ConvSpatialAxes(op.weight->kernel));
+       ++axis) {
+    contract.Require(op.stride[axis] == 1 && op.pad_before[axis] == 0 && op.pad_after[axis] == 0,
+                     "axes of the batch take stride 1 and no padding");
   }
   if (!contract.status().ok()) return contract.status();
   const Extent3 extent = ConvOutExtent(op);

@@ -7,7 +7,9 @@
 // Shapes: in (T, H, W, Ci); weight (Co, Ci, kt, kh, kw), packed by Stream::Upload; bias (Co) f32; out,
 // residual (T', H', W', Co).
 //         out extent = (in + pad_before + pad_after - dilation*(k-1) - 1) / stride + 1 per axis.
-// Dtypes: in, W, out all f32 or all bf16. out may be residual. Cost: 2 Ci Co kt kh kw T' H' W' flop.
+// Axes of kernel extent 1 in front of the first wider one (but for the last axis) are a batch: stride 1, no
+// padding there. Dtypes: in, W, out all f32 or all bf16. out may be residual. Cost: 2 Ci Co kt kh kw T' H' W'
+// flop.
 #pragma once
 
 #include <array>
@@ -43,6 +45,9 @@ struct Conv {
 };
 
 absl::Status Validate(const Conv& op);
+// How many of the axes, from the last, a kernel of this extent moves along: 1, 2 or 3. The others are its
+// batch.
+int ConvSpatialAxes(const Extent3& kernel);
 // The extents (T', H', W') that `op` writes.
 Extent3 ConvOutExtent(const Conv& op);
 

@@ -22,12 +22,6 @@ DType StoredType(DType dtype) {
   return dtype == DType::kBF16 && CpuFeatures().avx512 ? DType::kBF16 : DType::kF32;
 }
 
-// A convolution runs with as few spatial axes as its kernel needs: axes in front of them become the batch.
-// The choice depends on the kernel alone, since the weight is laid out before any input is seen.
-int SpatialAxes(const Extent3& kernel) {
-  return kernel[0] > 1 ? 3 : kernel[1] > 1 ? 2 : 1;
-}
-
 // All that a oneDNN convolution is made from. Also the key of its cache.
 struct Geometry {
   DType dtype;
@@ -92,7 +86,7 @@ memory::desc PackedLayout(DType stored, std::int64_t out_channels, std::int64_t 
                           const Extent3& kernel) {
   Geometry g{};
   g.dtype = stored;
-  g.axes = SpatialAxes(kernel);
+  g.axes = ConvSpatialAxes(kernel);
   g.batch = 1;
   g.in_channels = in_channels;
   g.out_channels = out_channels;
@@ -149,7 +143,7 @@ Geometry GeometryOf(const Conv& op, DType stored) {
   const ConvWeight& weight = *op.weight;
   Geometry g{};
   g.dtype = stored;
-  g.axes = SpatialAxes(weight.kernel);
+  g.axes = ConvSpatialAxes(weight.kernel);
   g.in_channels = weight.in_channels;
   g.out_channels = weight.out_channels;
   g.kernel = weight.kernel;
@@ -166,16 +160,6 @@ Geometry GeometryOf(const Conv& op, DType stored) {
   return g;
 }
 
-// The axes that become the batch must be untouched by the convolution.
-absl::Status CheckBatchAxes(const Conv& op, int axes) {
-  for (std::size_t axis = 0; axis < static_cast<std::size_t>(3 - axes); ++axis) {
-    if (op.stride[axis] != 1 || op.pad_before[axis] != 0 || op.pad_after[axis] != 0) {
-      return absl::InternalError("conv: stride or padding along an axis whose kernel extent is 1");
-    }
-  }
-  return absl::OkStatus();
-}
-
 // `tensor` as f32, converted into `storage` where it is not.
 Tensor AsF32(const Tensor& tensor, std::vector<float>& storage) {
   if (tensor.dtype == DType::kF32) return tensor;
@@ -187,7 +171,6 @@ Tensor AsF32(const Tensor& tensor, std::vector<float>& storage) {
 
 absl::Status Execute(const Conv& op) {
   const Geometry g = GeometryOf(op, op.in.dtype);
-  OVI_RETURN_IF_ERROR(CheckBatchAxes(op, g.axes));
   return CatchDnnl("conv", [&] {
     static PrimitiveCache<PreparedConv> cache(512);
     const memory::desc stored = CachedLayout(g.dtype, g.out_channels, g.in_channels, g.kernel);
@@ -326,7 +309,7 @@ absl::Status PackConvWeight(const ConvWeight& dst, const HostTensor& src) {
   return CatchDnnl("conv weight", [&] {
     const memory::desc stored =
         CachedLayout(StoredType(dst.dtype), dst.out_channels, dst.in_channels, dst.kernel);
-    const int axes = SpatialAxes(dst.kernel);
+    const int axes = ConvSpatialAxes(dst.kernel);
     memory::dims dims = {dst.out_channels, dst.in_channels};
     dims.insert(dims.end(), dst.kernel.end() - axes, dst.kernel.end());
     const memory::format_tag plain = axes == 3   ? memory::format_tag::oidhw
