@@ -3,7 +3,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <csignal>
@@ -49,14 +49,20 @@ void OnSignal(int signal) {
 
 // Bytes of memory the system could give us now.
 std::int64_t AvailableMemory() {
+  std::int64_t bytes = sysconf(_SC_AVPHYS_PAGES) * sysconf(_SC_PAGESIZE);
   std::ifstream meminfo("/proc/meminfo");
   std::string key;
-  std::int64_t kib = 0;
-  while (meminfo >> key >> kib) {
-    if (key == "MemAvailable:") return kib * 1024;
-    meminfo.ignore(64, '\n');
+  for (std::int64_t kib = 0; meminfo >> key >> kib; meminfo.ignore(64, '\n')) {
+    if (key == "MemAvailable:") bytes = kib * 1024;
   }
-  return sysconf(_SC_AVPHYS_PAGES) * sysconf(_SC_PAGESIZE);
+  // In a container with a limit, what is left of it. The file says "max" where there is none.
+  std::int64_t limit = 0;
+  std::int64_t used = 0;
+  if (std::ifstream("/sys/fs/cgroup/memory.max") >> limit &&
+      std::ifstream("/sys/fs/cgroup/memory.current") >> used) {
+    bytes = std::min(bytes, std::max<std::int64_t>(limit - used, 0));
+  }
+  return bytes;
 }
 
 std::int64_t ResidentPeakBytes() {
@@ -164,31 +170,6 @@ std::unique_ptr<Reporter> ReporterFor(const GenerateOptions& options) {
 }
 
 }  // namespace
-
-CLI::App* AddGenerateCommand(CLI::App& app, GenerateOptions& options) {
-  CLI::App* command = app.add_subcommand("generate", "Make the clips of a job in this process, on the CPU");
-  command->add_option("--config", options.config, "job YAML (docs/job-config.md)")->required();
-  command->add_option("--model", options.model,
-                      "model folder, folder of downloaded weights, or a model's name");
-  command->add_option("--set", options.sets, "key=value, overrides the job's YAML; may be repeated")
-      ->allow_extra_args(false);
-  command->add_option("--out", options.out, "folder for the MP4, its poster and its contact sheet");
-  command
-      ->add_option("--max-memory", options.memory_bytes,
-                   "memory for weights and activations, e.g. 8GiB (default: 90 % of what is free)")
-      ->transform(CLI::AsSizeValue(false))
-      ->check([](const std::string& bytes) {
-        return bytes == "0" || bytes.starts_with('-') ? "must be more than 0 bytes" : std::string();
-      });
-  command->add_option("--threads", options.threads, "threads (default: all cores)")
-      ->check(CLI::Range(1, 1024));
-  command->add_option("--noise", options.noise,
-                      "safetensors with video_noise and audio_noise, instead of the seed's");
-  command->add_option("--dump", options.dump,
-                      "write latents, pixels and samples of the last clip to this safetensors file");
-  command->add_flag("--json", options.json, "one JSON object a line");
-  return command;
-}
 
 int RunGenerate(const GenerateOptions& options) {
   std::signal(SIGINT, OnSignal);

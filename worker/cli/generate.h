@@ -5,10 +5,6 @@
 #include <string>
 #include <vector>
 
-namespace CLI {
-class App;
-}
-
 namespace ovi {
 
 struct GenerateOptions {
@@ -22,8 +18,6 @@ struct GenerateOptions {
   int threads = 0;                // --threads; 0 for all cores
   bool json = false;
 };
-
-CLI::App* AddGenerateCommand(CLI::App& app, GenerateOptions& options);
 
 // Returns the exit code: 0, 1 failed while it worked, 2 cannot begin (options, job, model files, folder,
 // ffmpeg; see plan.h), 130 interrupted.

@@ -3,10 +3,6 @@
 
 #include <string>
 
-namespace CLI {
-class App;
-}
-
 namespace ovi {
 
 struct InspectOptions {
@@ -14,7 +10,6 @@ struct InspectOptions {
   bool json = false;
 };
 
-CLI::App* AddInspectCommand(CLI::App& app, InspectOptions& options);
 int RunInspect(const InspectOptions& options);
 
 }  // namespace ovi

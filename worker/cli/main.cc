@@ -32,14 +32,47 @@ std::string UsageMessage(const CLI::App& app, const CLI::ParseError& error) {
   return "unknown command \"" + words.front() + "\"";
 }
 
+CLI::App* AddGenerateCommand(CLI::App& app, ovi::GenerateOptions& options) {
+  CLI::App* command = app.add_subcommand("generate", "Make the clips of a job in this process, on the CPU");
+  command->add_option("--config", options.config, "job YAML (docs/job-config.md)")->required();
+  command->add_option("--model", options.model,
+                      "model folder, folder of downloaded weights, or a model's name");
+  command->add_option("--set", options.sets, "key=value, overrides the job's YAML; may be repeated")
+      ->allow_extra_args(false);
+  command->add_option("--out", options.out, "folder for the MP4, its poster and its contact sheet");
+  command
+      ->add_option("--max-memory", options.memory_bytes,
+                   "memory for weights and activations, e.g. 8GiB (default: 90 % of what is free)")
+      ->transform(CLI::AsSizeValue(false))
+      ->check([](const std::string& bytes) {
+        return bytes == "0" || bytes.starts_with('-') ? "must be more than 0 bytes" : std::string();
+      });
+  command->add_option("--threads", options.threads, "threads (default: all cores)")
+      ->check(CLI::Range(1, 1024));
+  command->add_option("--noise", options.noise,
+                      "safetensors with video_noise and audio_noise, instead of the seed's");
+  command->add_option("--dump", options.dump,
+                      "write latents, pixels and samples of the last clip to this safetensors file");
+  command->add_flag("--json", options.json, "one JSON object a line");
+  return command;
+}
+
+CLI::App* AddInspectCommand(CLI::App& app, ovi::InspectOptions& options) {
+  CLI::App* command =
+      app.add_subcommand("inspect", "List the tensors of a checkpoint (safetensors, .pth, .pt)");
+  command->add_option("FILE", options.file, "checkpoint file")->required();
+  command->add_flag("--json", options.json, "machine-readable output");
+  return command;
+}
+
 int Run(int argc, char** argv) {
   CLI::App app{"Ovi worker: a prompt becomes a video with sound", "ovi-worker"};
   app.set_version_flag("--version", "ovi-worker " OVI_VERSION);
   app.require_subcommand(1);
   ovi::GenerateOptions generate;
   ovi::InspectOptions inspect;
-  CLI::App* generate_command = ovi::AddGenerateCommand(app, generate);
-  ovi::AddInspectCommand(app, inspect);
+  CLI::App* generate_command = AddGenerateCommand(app, generate);
+  AddInspectCommand(app, inspect);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
