@@ -80,13 +80,6 @@ std::vector<std::byte> Noise(std::int64_t elements, DType dtype) {
   return bytes;
 }
 
-// Of this thread alone: other processes may have the core in between.
-double CpuSeconds() {
-  timespec now{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
-}
-
 void Measure(AttentionPath path, const Load& load) {
   const std::int64_t width = load.heads * load.head_dim;
   auto q = Noise(load.tokens * width, load.dtype);
@@ -104,14 +97,14 @@ void Measure(AttentionPath path, const Load& load) {
   double gflops = 0.0;
   double peak = 0.0;
   // The peak is measured between the runs: clocks change, and neighbours come and go.
-  const double end = CpuSeconds() + 0.7;
+  const double end = bench::CpuSeconds() + 0.7;
   int runs = 0;
   do {
-    const double start = CpuSeconds();
+    const double start = bench::CpuSeconds();
     if (!cpu::RunAttentionOn(path, op).ok()) return;
-    gflops = std::max(gflops, gflop / (CpuSeconds() - start));
+    gflops = std::max(gflops, gflop / (bench::CpuSeconds() - start));
     peak = std::max(peak, bench::MeasurePeak(PeakUnit(path), 1.0).gflops);
-  } while (++runs < 3 || CpuSeconds() < end);
+  } while (++runs < 3 || bench::CpuSeconds() < end);
   const bool chosen = cpu::ChooseAttentionPath(op) == path;
   std::printf(
       "{\"bench\":\"attention\",\"impl\":\"%s\",\"chosen\":%s,\"dtype\":\"%s\",\"tokens\":%lld,\"keys\":%lld,"

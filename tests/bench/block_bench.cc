@@ -86,13 +86,6 @@ double PairFlops(const TowerConfig& c, double video, double audio) {
   return linear + 4.0 * dim * scores;
 }
 
-// CPU time of this thread: the machine is shared, and waiting for a turn is not this code's doing.
-double CpuSeconds() {
-  timespec now{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
-
 std::int64_t ResidentBytes(const char* key) {
   std::ifstream status("/proc/self/status");
   for (std::string line; std::getline(status, line);) {

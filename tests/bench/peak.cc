@@ -1,5 +1,7 @@
 #include "tests/bench/peak.h"
 
+#include <time.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
@@ -188,6 +190,12 @@ Peak MeasurePeak(std::string_view unit, double milliseconds) {
     return {best, candidate.unit};
   }
   return {};
+}
+
+double CpuSeconds() {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
 }
 
 }  // namespace ovi::bench

@@ -23,4 +23,7 @@ std::vector<const char*> PeakUnits();
 // lacks.
 Peak MeasurePeak(std::string_view unit, double milliseconds);
 
+// CPU time of this thread: the machine is shared, and waiting for a turn is not the code's doing.
+double CpuSeconds();
+
 }  // namespace ovi::bench
