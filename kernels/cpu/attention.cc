@@ -3,13 +3,12 @@
 #include <algorithm>
 #include <atomic>
 #include <cstddef>
-#include <memory>
-#include <new>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/cpu/attention_path.h"
 #include "kernels/cpu/features.h"
 #include "kernels/cpu/parallel.h"
+#include "kernels/cpu/scratch.h"
 
 namespace ovi::cpu {
 namespace {
@@ -131,19 +130,8 @@ absl::Status RunAttention(const Attention& op) {
 }
 
 std::byte* AttentionScratch(std::int64_t bytes) {
-  struct Free {
-    void operator()(std::byte* p) const { ::operator delete (p, std::align_val_t{64}); }
-  };
-  thread_local std::unique_ptr<std::byte, Free> buffer;
-  thread_local std::int64_t buffer_bytes = 0;
-  if (bytes > buffer_bytes) {
-    buffer.reset();
-    buffer_bytes = 0;
-    buffer.reset(static_cast<std::byte*>(
-        ::operator new (static_cast<std::size_t>(bytes), std::align_val_t{64}, std::nothrow)));
-    if (buffer != nullptr) buffer_bytes = bytes;
-  }
-  return buffer.get();
+  thread_local Scratch scratch;
+  return scratch.Reserve(bytes);
 }
 
 }  // namespace ovi::cpu

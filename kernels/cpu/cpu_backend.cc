@@ -92,7 +92,7 @@ class CpuStream final : public Stream {
     return cpu::RunAntiAliasedSnake(op), absl::OkStatus();
   }
 
-  void Note(absl::Status status) { status_.Update(status); }
+  void Note(const absl::Status& status) { status_.Update(status); }
 
   bool Matches(const Tensor& dst, DType dtype, std::int64_t elements, std::string_view what) {
     if (!status_.ok()) return false;

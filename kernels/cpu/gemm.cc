@@ -12,6 +12,7 @@
 #include "kernels/cpu/gemm_portable.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/quantise.h"
+#include "kernels/cpu/scratch.h"
 #include "kernels/cpu/weight_rows.h"
 
 namespace ovi::cpu {

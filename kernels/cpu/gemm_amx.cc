@@ -5,6 +5,7 @@
 
 #include "kernels/cpu/gemm_epilogue.h"
 #include "kernels/cpu/parallel.h"
+#include "kernels/cpu/scratch.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>

@@ -1,9 +1,7 @@
-// What the matrix kernels share: scratch memory, and sums on their way out.
+// What the matrix kernels share: sums on their way out.
 #pragma once
 
 #include <cstdint>
-#include <cstdlib>
-#include <memory>
 
 #include "kernels/gemm.h"
 #include "kernels/tensor.h"
@@ -15,20 +13,6 @@ namespace ovi::cpu {
 constexpr std::int64_t ElementOffset(std::int64_t row, std::int64_t columns, std::int64_t column) {
   return row * columns + column;
 }
-
-// Scratch that grows and is kept: cache lines aligned, contents undefined. Keep one a thread.
-class Scratch {
- public:
-  // At least `bytes` bytes, valid until the next call; nullptr when the system has none.
-  std::byte* Reserve(std::int64_t bytes);
-
- private:
-  struct Free {
-    void operator()(std::byte* data) const { std::free(data); }
-  };
-  std::unique_ptr<std::byte, Free> data_;
-  std::int64_t bytes_ = 0;
-};
 
 // Rows [row, row + rows) x columns [column, column + columns) of a Gemm.
 struct GemmWindow {

@@ -7,6 +7,7 @@
 
 #include "kernels/cpu/gemm_epilogue.h"
 #include "kernels/cpu/parallel.h"
+#include "kernels/cpu/scratch.h"
 #include "kernels/cpu/simd.h"
 
 namespace ovi::cpu {
