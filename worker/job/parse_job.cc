@@ -54,7 +54,7 @@ absl::StatusOr<double> Shift(const YamlNode& node) {
     return absl::InvalidArgumentError(
         absl::StrCat("must be a number above 0, at most 100, got ", Describe(node)));
   }
-  return shift;
+  return *shift;
 }
 
 // 5, 5.0, "5" or "5s".
@@ -67,7 +67,7 @@ absl::StatusOr<double> Duration(const YamlNode& node) {
     return absl::InvalidArgumentError(
         absl::StrCat("must be seconds from 0.1 to 60, such as 5 or \"10s\", got ", Describe(node)));
   }
-  return seconds;
+  return *seconds;
 }
 
 // The name of a folder below the models' folder, so nothing that could lead out of it.

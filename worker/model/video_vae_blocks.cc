@@ -153,9 +153,9 @@ absl::StatusOr<ResidualChain> ResidualChain::Load(ParamLoader& loader, const std
   ResidualChain chain;
   std::int64_t channels = level.in_channels;
   for (std::int64_t i = 0; i < count; ++i) {
-    OVI_ASSIGN_OR_RETURN(ResidualBlock block, ResidualBlock::Load(loader, absl::StrCat(prefix, ".", i),
-                                                                  channels, level.out_channels, input));
-    chain.blocks.push_back(std::move(block));
+    OVI_ASSIGN_OR_RETURN(
+        chain.blocks.emplace_back(),
+        ResidualBlock::Load(loader, absl::StrCat(prefix, ".", i), channels, level.out_channels, input));
     channels = level.out_channels;
   }
   return chain;
