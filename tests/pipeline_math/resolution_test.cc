@@ -8,7 +8,6 @@
 
 namespace ovi {
 
-
 void PrintTo(const FrameSize& size, std::ostream* out) {
   *out << size.height << "x" << size.width;
 }
