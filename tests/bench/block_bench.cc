@@ -120,7 +120,7 @@ absl::StatusOr<Tensor> RandomTensor(const Runtime& runtime, std::int64_t rows, s
 absl::Status Prepare(const Runtime& runtime, const WeightSource& weights, const std::string& tower,
                      const std::vector<float>& rope, std::int64_t tokens, Side& side) {
   const TowerConfig& c = side.config;
-  ParamLoader loader(runtime, weights, TransformerFormat(PrecisionPolicy::kAsExecuted));
+  ParamLoader loader(runtime, weights, Bf16NetworkFormat(PrecisionPolicy::kAsExecuted));
   OVI_ASSIGN_OR_RETURN(side.block, LoadBlock(loader, c, tower, 0));
   side.segments = {{0, tokens}};
   OVI_ASSIGN_OR_RETURN(side.e0, RandomTensor(runtime, 1, 6 * c.dim));

@@ -13,6 +13,6 @@ for isa in "$@"; do
     out="build/bench/$bench.$isa.json"
     OVI_CPU_ISA="$isa" OMP_WAIT_POLICY=passive "build/release/tests/bench/${bench}_bench" >"$out"
     echo "== $bench, OVI_CPU_ISA=$isa ($out)"
-    grep -E '"(gflops|ratio)"' "$out" | sed -E 's/^ +//' || true
+    grep -E '"(gflops|ratio)"' "$out" | sed -E 's/^ +//'
   done
 done

@@ -111,7 +111,7 @@ std::vector<TensorSpec> AudioVaeTensors(const AudioVaeConfig& config) {
 absl::StatusOr<AudioVaeDecoder> AudioVaeDecoder::Load(const Runtime& runtime, const AudioVaeConfig& config,
                                                       const WeightSource& source, PrecisionPolicy policy) {
   OVI_RETURN_IF_ERROR(CheckTensors(source, AudioVaeTensors(config)));
-  ParamLoader params(runtime, source, AudioNumberFormat(policy));
+  ParamLoader params(runtime, source, Bf16NetworkFormat(policy));
   AudioVaeLoader loader(params);
   const std::int64_t deepest = DeepestChannels(config);
   AudioVaeDecoder decoder(runtime);
@@ -181,7 +181,7 @@ absl::StatusOr<Tensor> AudioVaeDecoder::Decode(const Tensor& z, const BetweenBlo
 absl::StatusOr<AudioVaeEncoder> AudioVaeEncoder::Load(const Runtime& runtime, const AudioVaeConfig& config,
                                                       const WeightSource& source, PrecisionPolicy policy) {
   OVI_RETURN_IF_ERROR(CheckTensors(source, AudioVaeTensors(config)));
-  ParamLoader params(runtime, source, AudioNumberFormat(policy));
+  ParamLoader params(runtime, source, Bf16NetworkFormat(policy));
   AudioVaeLoader loader(params);
   AudioVaeEncoder encoder(runtime);
   encoder.dtype_ = params.format().compute;

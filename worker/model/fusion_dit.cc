@@ -18,11 +18,6 @@ std::vector<RowSegment> Segments(std::int64_t tokens, std::int64_t clean_tokens)
 
 }  // namespace
 
-NumberFormat TransformerFormat(PrecisionPolicy policy) {
-  if (policy == PrecisionPolicy::kReference) return {.compute = DType::kF32, .bf16_weights = false};
-  return {.compute = DType::kBF16, .bf16_weights = true};
-}
-
 std::vector<float> TimeSinusoid(const std::vector<double>& timesteps, std::int64_t freq_dim) {
   const std::int64_t half = freq_dim / 2;
   std::vector<float> rows;
@@ -43,7 +38,7 @@ absl::StatusOr<std::unique_ptr<FusionDit>> FusionDit::Load(const Runtime& runtim
                                                            const Check& check) {
   OVI_RETURN_IF_ERROR(CheckFusionConfig(config));
   OVI_RETURN_IF_ERROR(CheckTensors(source, FusionTensors(config)));
-  auto dit = std::unique_ptr<FusionDit>(new FusionDit(runtime, config, TransformerFormat(policy)));
+  auto dit = std::unique_ptr<FusionDit>(new FusionDit(runtime, config, Bf16NetworkFormat(policy)));
   ParamLoader loader(runtime, source, dit->format_);
   OVI_ASSIGN_OR_RETURN(dit->video_, LoadTower(loader, dit->config_.video, "video_model"));
   OVI_ASSIGN_OR_RETURN(dit->audio_, LoadTower(loader, dit->config_.audio, "audio_model"));

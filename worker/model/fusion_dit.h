@@ -111,7 +111,4 @@ class FusionDit {
   std::vector<BlockParams> video_blocks_, audio_blocks_;
 };
 
-// The number format of the transformer and the text encoder under a policy.
-NumberFormat TransformerFormat(PrecisionPolicy policy);
-
 }  // namespace ovi

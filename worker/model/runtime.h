@@ -18,6 +18,12 @@ struct NumberFormat {
   bool bf16_weights = false;    // weight values are rounded to bf16 whatever they are stored and computed in
 };
 
+// Of the networks that the original runs in bf16 throughout: transformer, text encoder, audio path.
+constexpr NumberFormat Bf16NetworkFormat(PrecisionPolicy policy) {
+  if (policy == PrecisionPolicy::kReference) return {};
+  return {.compute = DType::kBF16, .bf16_weights = true};
+}
+
 // Borrowed, not owned. Thread-compatible, like the stream.
 struct Runtime {
   Backend& backend;

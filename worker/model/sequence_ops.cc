@@ -12,11 +12,6 @@ Tensor AsRow(const Tensor& tensor) {
 
 }  // namespace
 
-NumberFormat AudioNumberFormat(PrecisionPolicy policy) {
-  if (policy == PrecisionPolicy::kReference) return {};
-  return {.compute = DType::kBF16, .bf16_weights = true};
-}
-
 Conv SequenceConv(const ConvParams& params, const Tensor& in, const Tensor& out, std::int64_t dilation) {
   const std::int64_t pad = dilation * (params.weight.kernel[2] - 1) / 2;
   return {.in = AsRow(in),

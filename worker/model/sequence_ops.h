@@ -11,9 +11,6 @@
 
 namespace ovi {
 
-// The original runs audio autoencoder and vocoder wholly in bf16.
-NumberFormat AudioNumberFormat(PrecisionPolicy policy);
-
 // `in` (L, Ci) to `out` (L, Co), zero-padded by dilation * (k - 1) / 2 on both sides, k odd. Set activation
 // and residual on the result. `params` must outlive the op.
 Conv SequenceConv(const ConvParams& params, const Tensor& in, const Tensor& out, std::int64_t dilation = 1);

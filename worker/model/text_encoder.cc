@@ -6,7 +6,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
-#include "worker/model/fusion_dit.h"
 #include "worker/weights/convert.h"
 
 namespace ovi {
@@ -167,7 +166,7 @@ absl::StatusOr<std::vector<TextStates>> EncodeText(const Runtime& runtime, const
                                                    const std::function<absl::Status()>& check) {
   OVI_RETURN_IF_ERROR(CheckTensors(source, TextTensors(config)));
   OVI_ASSIGN_OR_RETURN(const HostTensor table, source.Find("token_embedding.weight"));
-  const NumberFormat format = TransformerFormat(policy);
+  const NumberFormat format = Bf16NetworkFormat(policy);
   ParamLoader loader(runtime, source, format);
   ArenaScope scope(runtime.arena);
   std::vector<Tensor> streams;

@@ -186,7 +186,7 @@ class Vocoder::Loader {
 
 absl::StatusOr<Vocoder> Vocoder::Load(const Runtime& runtime, const VocoderConfig& config,
                                       const WeightSource& source, PrecisionPolicy policy) {
-  const NumberFormat format = AudioNumberFormat(policy);
+  const NumberFormat format = Bf16NetworkFormat(policy);
   Loader loader(runtime, source, format);
   OVI_RETURN_IF_ERROR(CheckTensors(source, VocoderTensors(config, loader.names())));
   const std::size_t kernels = config.resblock_kernels.size();

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/small_file.h"
 #include "base/status.h"
+#include "worker/job/job_spec.h"
 #include "worker/model/json_reader.h"
 
 namespace ovi {
@@ -47,13 +48,6 @@ absl::StatusOr<PromptStyle> ParsePromptStyle(const JsonReader& reader, const std
   return reader.Error("formatter", absl::StrCat("must be audio_colon or audcap_tags, got \"", word, "\""));
 }
 
-absl::StatusOr<SolverKind> ParseSolverName(const JsonReader& reader, const std::string& word) {
-  if (word == "unipc") return SolverKind::kUniPc;
-  if (word == "dpm++") return SolverKind::kDpmPlusPlus;
-  if (word == "euler") return SolverKind::kEuler;
-  return reader.Error("solver_name", absl::StrCat("must be unipc, dpm++ or euler, got \"", word, "\""));
-}
-
 absl::StatusOr<ModelDefaults> ParseDefaults(std::string_view json, std::string_view name) {
   OVI_ASSIGN_OR_RETURN(JsonReader reader, JsonReader::Parse(json, name));
   ModelDefaults defaults;
@@ -71,7 +65,9 @@ absl::StatusOr<ModelDefaults> ParseDefaults(std::string_view json, std::string_v
   reader.OptionalString({"video_negative_prompt"}, &defaults.video_negative_prompt);
   reader.OptionalString({"audio_negative_prompt"}, &defaults.audio_negative_prompt);
   OVI_RETURN_IF_ERROR(reader.status());
-  OVI_ASSIGN_OR_RETURN(defaults.solver, ParseSolverName(reader, solver));
+  const absl::StatusOr<SolverKind> kind = ParseSolver(solver);
+  if (!kind.ok()) return reader.Error("solver_name", std::string(kind.status().message()));
+  defaults.solver = *kind;
   defaults.sample_steps = static_cast<int>(steps);
   defaults.slg_layer = static_cast<int>(slg);
   defaults.seed = static_cast<std::uint64_t>(seed);
