@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstdint>
 #include <cstring>
+#include <span>
 #include <string_view>
 
 namespace ovi {
@@ -85,6 +86,10 @@ inline BFloat16 FromFloat<BFloat16>(float x) {
 // The value a bf16 register would hold.
 inline float RoundToBFloat16(float x) {
   return ToFloat(ToBFloat16(x));
+}
+
+inline void RoundToBFloat16(std::span<float> values) {
+  for (float& value : values) value = RoundToBFloat16(value);
 }
 
 // IEEE binary16, bit pattern in, float out (subnormals, infinities and NaN included).

@@ -14,10 +14,6 @@ namespace ovi::cpu {
 namespace {
 
 #if defined(__x86_64__)
-bool HasAvx2() {
-  static const bool has = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  return has;
-}
 // The Xeon this was written on runs VDPBF16PS at half the rate of f32 FMA (115 against 220 Gflop/s a core);
 // Zen 5 is said to run it at twice, which nobody here has measured. Told by vendor and not by a stopwatch, so
 // that a machine always gives the same bits.
@@ -26,9 +22,6 @@ bool DotProductIsFaster() {
   return faster;
 }
 #else
-bool HasAvx2() {
-  return false;
-}
 bool DotProductIsFaster() {
   return false;
 }
@@ -76,7 +69,7 @@ bool CanRunAttention(AttentionPath path, DType dtype) {
     case AttentionPath::kBase:
       return true;
     case AttentionPath::kAvx2:
-      return HasAvx2();
+      return CpuFeatures().avx2;
     case AttentionPath::kAvx512:
       return CpuFeatures().avx512;
     case AttentionPath::kAvx512Bf16:

@@ -23,6 +23,7 @@ bool RequestTileState() {
 Features Detect() {
   Features features;
   __builtin_cpu_init();
+  features.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   features.avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                     __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   features.avx512_bf16 = features.avx512 && __builtin_cpu_supports("avx512bf16");
@@ -52,7 +53,9 @@ Features Capped(Features features) {
   if (cap == "avx512_bf16") return features;
   features.avx512_bf16 = false;
   if (cap == "avx512") return features;
-  return {};
+  features.avx512_vnni = false;
+  features.avx512 = false;
+  return features;
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 namespace ovi::cpu {
 
 struct Features {
+  bool avx2 = false;    // and FMA; OVI_CPU_ISA=generic leaves it on
   bool avx512 = false;  // F, BW, DQ, VL (FMA comes with them)
   bool avx512_bf16 =
       false;  // VDPBF16PS. Some processors run it at half the rate of f32 FMA: measure before choosing.

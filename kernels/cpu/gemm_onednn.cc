@@ -21,19 +21,6 @@ using dnnl::memory;
 // (tests/kernels/gemm_test.cc).
 constexpr std::int64_t kChunk = 256;
 
-memory::data_type TypeOf(DType dtype) {
-  switch (dtype) {
-    case DType::kBF16:
-      return memory::data_type::bf16;
-    case DType::kI8:
-      return memory::data_type::s8;
-    case DType::kI32:
-      return memory::data_type::s32;
-    default:
-      return memory::data_type::f32;
-  }
-}
-
 struct Matmul {
   dnnl::matmul::primitive_desc desc;
   dnnl::matmul primitive;
@@ -43,8 +30,8 @@ dnnl::matmul::primitive_desc MakeDesc(std::int64_t m, DType type, DType out, boo
                                       const memory::desc& weights) {
   const std::int64_t k = weights.dims()[0];
   const std::int64_t n = weights.dims()[1];
-  const memory::desc a({m, k}, TypeOf(type), memory::format_tag::ab);
-  const memory::desc y({m, n}, TypeOf(out), memory::format_tag::ab);
+  const memory::desc a({m, k}, DnnlType(type), memory::format_tag::ab);
+  const memory::desc y({m, n}, DnnlType(out), memory::format_tag::ab);
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(
       dnnl::scratchpad_mode::user);  // the library's own one is not safe across threads
@@ -56,9 +43,9 @@ dnnl::matmul::primitive_desc MakeDesc(std::int64_t m, DType type, DType out, boo
 // The layout of an (n, k) weight: what oneDNN picks for a full chunk. A function of its arguments and the
 // processor.
 memory::desc PackedDesc(DType dtype, std::int64_t n, std::int64_t k) {
-  static auto& cache = *new PrimitiveCache<memory::desc>(256);
+  static PrimitiveCache<memory::desc> cache(256);
   return *cache.Get({static_cast<std::int64_t>(dtype), n, k}, [&] {
-    const memory::desc any({k, n}, TypeOf(dtype), memory::format_tag::any);
+    const memory::desc any({k, n}, DnnlType(dtype), memory::format_tag::any);
     const DType sums = dtype == DType::kI8 ? DType::kI32 : DType::kF32;
     return MakeDesc(kChunk, dtype, sums, false, any).weights_desc();
   });
@@ -66,7 +53,7 @@ memory::desc PackedDesc(DType dtype, std::int64_t n, std::int64_t k) {
 
 std::shared_ptr<const Matmul> PreparedMatmul(std::int64_t m, DType type, DType out, bool bias, std::int64_t n,
                                              std::int64_t k) {
-  static auto& cache = *new PrimitiveCache<Matmul>(128);
+  static PrimitiveCache<Matmul> cache(128);
   const memory::desc weights = PackedDesc(type, n, k);
   return cache.Get({m, n, k, static_cast<std::int64_t>(type), static_cast<std::int64_t>(out), bias}, [&] {
     Matmul matmul;
@@ -110,8 +97,8 @@ void PackConverted(const GemmWeight& dst, const HostTensor& src) {
       for (std::int64_t row = from; row < to; ++row)
         ConvertWeightRow(src, begin + row, rows.data() + row * dst.k);
     });
-    const memory source(memory::desc({dst.k, count}, TypeOf(dst.dtype), memory::dims{1, dst.k}), DnnlEngine(),
-                        rows.data());
+    const memory source(memory::desc({dst.k, count}, DnnlType(dst.dtype), memory::dims{1, dst.k}),
+                        DnnlEngine(), rows.data());
     memory part(packed.submemory_desc({dst.k, count}, {0, begin}), DnnlEngine(), dst.storage.data);
     dnnl::reorder(source, part).execute(stream, const_cast<memory&>(source), part);
     stream.wait();

@@ -36,7 +36,16 @@ inline dnnl::engine& DnnlEngine() {
 }
 
 inline dnnl::memory::data_type DnnlType(DType dtype) {
-  return dtype == DType::kBF16 ? dnnl::memory::data_type::bf16 : dnnl::memory::data_type::f32;
+  switch (dtype) {
+    case DType::kBF16:
+      return dnnl::memory::data_type::bf16;
+    case DType::kI8:
+      return dnnl::memory::data_type::s8;
+    case DType::kI32:
+      return dnnl::memory::data_type::s32;
+    default:
+      return dnnl::memory::data_type::f32;
+  }
 }
 
 // Runs body(), which may throw dnnl::error or bad_alloc, and returns what it threw as a Status.

@@ -25,9 +25,8 @@ template <typename Body>
 
 template <typename Body>
 void RunVectorised(const Body& body) {
-  static const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   if (CpuFeatures().avx512) return RunForAvx512(body);
-  if (avx2) return RunForAvx2(body);
+  if (CpuFeatures().avx2) return RunForAvx2(body);
   body();
 }
 #else

@@ -82,7 +82,7 @@ absl::StatusOr<Latents> NoiseOf(const Context& context) {
   Latents noise{std::move(video.values), std::move(audio.values)};
   if (context.policy == PrecisionPolicy::kAsExecuted) {
     for (std::vector<float>* values : {&noise.video, &noise.audio}) {
-      for (float& value : *values) value = RoundToBFloat16(value);
+      RoundToBFloat16(*values);
     }
   }
   return noise;

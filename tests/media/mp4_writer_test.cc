@@ -8,11 +8,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <fstream>
-#include <thread>
 
 #include "base/status.h"
 #include "tests/media/test_images.h"
@@ -232,15 +230,16 @@ TEST_F(Mp4WriterTest, TellsHowFfmpegWasKilled) {
                     pid_file = TempPath("pid");
   std::ofstream(program) << "#!/bin/sh\necho $$ > " << pid_file << "\nexec ffmpeg \"$@\"\n";
   ::chmod(program.c_str(), 0700);
+  ASSERT_EQ(::mkfifo(pid_file.c_str(), 0600), 0);
   Mp4Options options = Options(folder + "/clip.mp4");
   options.ffmpeg_program = program;
   const auto writer = Mp4Writer::Start(options, Tone(16000));
   ASSERT_TRUE(writer.ok()) << writer.status();
+  pid_t pid = 0;
+  std::ifstream(pid_file) >> pid;  // opens once the script has come to its echo
+  ASSERT_GT(pid, 0);
   ASSERT_TRUE((*writer)->WriteFrames(Frame(0)).ok());
-  for (int i = 0; i < 500 && ReadAll(pid_file).find('\n') == std::string::npos; ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  ASSERT_EQ(::kill(std::stoi(ReadAll(pid_file)), SIGKILL), 0);
+  ASSERT_EQ(::kill(pid, SIGKILL), 0);
   absl::Status status;
   for (int i = 1; i < 1000 && status.ok(); ++i) status = (*writer)->WriteFrames(Frame(i));
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);

@@ -23,9 +23,7 @@ absl::StatusOr<std::vector<float>> ReadTensor(const WeightSource& source, const 
                                                    ", but this clip needs ", shape.ToString()));
   }
   std::vector<float> values = ToFloats(tensor);
-  if (round_bf16) {
-    for (float& value : values) value = RoundToBFloat16(value);
-  }
+  if (round_bf16) RoundToBFloat16(values);
   return values;
 }
 

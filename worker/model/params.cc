@@ -37,7 +37,7 @@ HostTensor ParamLoader::Rounded(const HostTensor& tensor, std::vector<float>& st
   const bool exact = tensor.dtype == DType::kBF16 || tensor.dtype == DType::kF8E4M3;
   if (!format_.bf16_weights || format_.compute == DType::kBF16 || exact) return tensor;
   storage = ToFloats(tensor);
-  for (float& value : storage) value = RoundToBFloat16(value);
+  RoundToBFloat16(storage);
   return View(storage, tensor.shape);
 }
 
@@ -120,9 +120,7 @@ absl::StatusOr<ConvTransposeParams> ParamLoader::ConvTransposeFrom(std::span<con
 
 absl::StatusOr<Tensor> ParamLoader::VectorFrom(std::span<const float> values, std::string_view what) {
   std::vector<float> rounded(values.begin(), values.end());
-  if (format_.bf16_weights) {
-    for (float& value : rounded) value = RoundToBFloat16(value);
-  }
+  if (format_.bf16_weights) RoundToBFloat16(rounded);
   const Shape shape{static_cast<std::int64_t>(rounded.size())};
   OVI_ASSIGN_OR_RETURN(Tensor tensor, runtime_.arena.Allocate(DType::kF32, shape, what));
   runtime_.stream.Upload(tensor, View(rounded, shape));

@@ -35,9 +35,7 @@ absl::StatusOr<LayerParams> LoadLayer(ParamLoader& loader, const TextConfig& c, 
   OVI_ASSIGN_OR_RETURN(p.fc2, linear(".ffn.fc2", c.dim, c.dim_ffn));
   OVI_ASSIGN_OR_RETURN(p.positions,
                        loader.Values(at + ".pos_embedding.embedding.weight", c.buckets * c.heads));
-  if (loader.format().bf16_weights) {
-    for (float& value : p.positions) value = RoundToBFloat16(value);
-  }
+  if (loader.format().bf16_weights) RoundToBFloat16(p.positions);
   return p;
 }
 

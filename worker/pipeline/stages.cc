@@ -163,9 +163,7 @@ absl::StatusOr<std::vector<float>> EncodeFirstFrame(const Runtime& runtime, cons
   std::vector<float> values(static_cast<std::size_t>(out.elements()));
   runtime.stream.Download(values.data(), out);
   OVI_RETURN_IF_ERROR(runtime.stream.Sync());
-  if (policy == PrecisionPolicy::kAsExecuted) {
-    for (float& value : values) value = RoundToBFloat16(value);
-  }
+  if (policy == PrecisionPolicy::kAsExecuted) RoundToBFloat16(values);
   return values;
 }
 
