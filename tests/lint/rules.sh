@@ -21,4 +21,12 @@ forbid 'using namespace std;' 'names are spelled out' '*.h' '*.cc'
 forbid '(^|[^a-zA-Z0-9_./-])/(work|home|root)/' 'no paths of one machine' ':!tests/lint' ':!docs'
 forbid 'file\(GLOB' 'sources are listed' '*CMakeLists.txt' '*.cmake'
 
+# Two types of one name in one namespace are an ODR violation that no compiler of one file sees.
+twice="$(git grep -hoE '^(struct|class|enum class) [A-Z][A-Za-z0-9]+( final)?( :|[[:space:]]*\{)' -- 'base/*.h' 'kernels/*.h' 'worker/*.h' 'tests/*.h' |
+  sed -E 's/^(struct|class|enum class) ([A-Za-z0-9]+).*/\2/' | sort | uniq -d)"
+if [[ -n "$twice" ]]; then
+  echo "lint: headers define a type of this name more than once: $twice"
+  failed=1
+fi
+
 exit $failed

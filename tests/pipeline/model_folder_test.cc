@@ -220,7 +220,7 @@ class FindModelTest : public testing::Test {
 TEST_F(FindModelTest, FollowsWhatTheUserSays) {
   const struct {
     const char* name;
-    ModelChoice choice;
+    ModelLocation choice;
     std::string config_dir, weights_dir;  // "" where it is refused
   } rows[] = {
       {"by name", {.name = "mini"}, models_ / "mini", models_ / "mini"},

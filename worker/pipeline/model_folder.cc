@@ -184,7 +184,7 @@ absl::StatusOr<ModelFolder> OpenModelFolder(const std::string& config_dir, const
   return m;
 }
 
-absl::StatusOr<ModelFolder> FindModel(const ModelChoice& choice, const std::string& models_dir) {
+absl::StatusOr<ModelFolder> FindModel(const ModelLocation& choice, const std::string& models_dir) {
   const auto has_spec = [](const std::string& folder) { return IsFile(folder + "/model_spec.json"); };
   if (!choice.folder.empty()) {
     if (has_spec(choice.folder)) return OpenModelFolder(choice.folder, choice.ckpt_dir);

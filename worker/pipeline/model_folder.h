@@ -71,7 +71,7 @@ absl::StatusOr<ModelFolder> OpenModelFolder(const std::string& config_dir, const
 
 // What a user says about the model: `folder` from a command line, `name` and `ckpt_dir` from a job. Each may
 // be "".
-struct ModelChoice {
+struct ModelLocation {
   std::string folder;
   std::string name;
   std::string ckpt_dir;
@@ -80,7 +80,7 @@ struct ModelChoice {
 // `folder` may be a whole model (it has a model_spec.json), the name of one under `models_dir`, or a folder
 // of downloaded weights (it has Ovi/), whose configuration is then that of `name`. Without `folder`, `name`
 // is looked up under `models_dir` and its weights in `ckpt_dir`, or beside the configuration.
-absl::StatusOr<ModelFolder> FindModel(const ModelChoice& choice, const std::string& models_dir);
+absl::StatusOr<ModelFolder> FindModel(const ModelLocation& choice, const std::string& models_dir);
 
 // Where the models that come with the program are: $OVI_MODELS_DIR, else configs/models or share/ovi/models
 // beside the program or in a folder above it, else ./configs/models.
