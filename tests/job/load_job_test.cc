@@ -1,13 +1,12 @@
 // Jobs on disk: prompt lists, relative paths, files that cannot be read.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 
 #include <filesystem>
-#include <fstream>
 #include <string>
 
+#include "tests/temp_folder.h"
 #include "worker/job/parse_job.h"
 
 namespace ovi {
@@ -18,23 +17,14 @@ using ::testing::HasSubstr;
 
 class LoadJobTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = ::testing::TempDir() + "ovi_job_XXXXXX";
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-
-  std::string Write(const std::string& name, const std::string& text) {
-    std::ofstream(folder_ + "/" + name, std::ios::binary) << text;
-    return folder_ + "/" + name;
-  }
+  std::string Write(const std::string& name, const std::string& text) { return temp_.Write(name, text); }
   std::string ErrorOf(const std::string& path) {
     const absl::StatusOr<JobSpec> spec = LoadJob(path, {});
     return spec.ok() ? "accepted" : std::string(spec.status().message());
   }
 
-  std::string folder_;
+  TempFolder temp_;
+  const std::string& folder_ = temp_.path();
 };
 
 TEST_F(LoadJobTest, ReadsAPromptListBesideTheJob) {

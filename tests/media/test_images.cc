@@ -5,6 +5,8 @@
 #include <unistd.h>
 #include <webp/encode.h>
 
+#include "tests/temp_folder.h"
+
 // Each of these needs the one before it.
 // clang-format off
 #include <stdio.h>
@@ -110,15 +112,8 @@ Image Gradient(int width, int height) {
 }
 
 std::string TempPath(const std::string& name) {
-  struct Folder {
-    std::string path = testing::TempDir() + "/ovi-media-XXXXXX";
-    Folder() {
-      if (::mkdtemp(path.data()) == nullptr) std::abort();
-    }
-    ~Folder() { std::filesystem::remove_all(path); }
-  };
-  static const Folder folder;
-  return folder.path + "/" + name;
+  static const TempFolder folder;
+  return folder / name;
 }
 
 std::string ReadAll(const std::string& path) {

@@ -2,28 +2,10 @@
 #pragma once
 
 #include <string>
-#include <vector>
+
+#include "tests/temp_folder.h"
 
 namespace ovi {
-
-// A folder of its own for one test, removed with all that is in it.
-class TempFolder {
- public:
-  TempFolder();
-  ~TempFolder();
-  TempFolder(const TempFolder&) = delete;
-  TempFolder& operator=(const TempFolder&) = delete;
-
-  const std::string& path() const { return path_; }
-  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
-  // Writes a file into it and returns its path.
-  std::string Write(const std::string& name, const std::string& bytes) const;
-  std::vector<std::string> Files() const;                        // names, recursively, sorted
-  std::vector<std::string> Files(const std::string& end) const;  // those that end so
-
- private:
-  std::string path_;
-};
 
 // The shipped job, model and reference runs.
 std::string MiniJob();

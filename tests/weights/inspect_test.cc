@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/temp_folder.h"
 #include "tests/weights/weight_files.h"
 
 namespace ovi {
@@ -15,7 +16,7 @@ std::string Example() {
 }
 
 TEST(InspectWeights, PrintsATable) {
-  test::TempFolder folder;
+  TempFolder folder;
   const std::string path = folder.Write("m", Example());
   const auto text = InspectWeights(path, /*json=*/false);
   ASSERT_TRUE(text.ok()) << text.status();
@@ -32,7 +33,7 @@ TEST(InspectWeights, PrintsATable) {
 }
 
 TEST(InspectWeights, PrintsJson) {
-  test::TempFolder folder;
+  TempFolder folder;
   const std::string path = folder.Write("m", Example());
   const auto text = InspectWeights(path, /*json=*/true);
   ASSERT_TRUE(text.ok()) << text.status();
@@ -47,7 +48,7 @@ TEST(InspectWeights, PrintsJson) {
 }
 
 TEST(InspectWeights, SurvivesAPathThatIsNotUtf8) {
-  test::TempFolder folder;
+  TempFolder folder;
   EXPECT_TRUE(InspectWeights(folder.Write("\xff", Example()), /*json=*/true).ok());
 }
 

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include "tests/temp_folder.h"
 #include "tests/weights/weight_files.h"
 #include "worker/weights/convert.h"
 
@@ -16,7 +17,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 
 TEST(OpenWeights, TellsTheFormatByContentNotByName) {
-  test::TempFolder folder;
+  TempFolder folder;
   const std::string path = folder.Write(
       "model.pt", Safetensors(R"({"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", Le<float>(2.5f)));
   const auto source = OpenWeights(path);
@@ -24,12 +25,12 @@ TEST(OpenWeights, TellsTheFormatByContentNotByName) {
   EXPECT_EQ((*source)->path(), path);
   EXPECT_THAT(ToFloats(*(*source)->Find("x")), ElementsAre(2.5f));
 
-  std::filesystem::copy(OVI_SOURCE_DIR "/tests/weights/data/zip_generator.pt", folder.Path("a.safetensors"));
-  EXPECT_TRUE(OpenWeights(folder.Path("a.safetensors")).ok());
+  std::filesystem::copy(OVI_SOURCE_DIR "/tests/weights/data/zip_generator.pt", folder / "a.safetensors");
+  EXPECT_TRUE(OpenWeights(folder / "a.safetensors").ok());
 }
 
 TEST(OpenWeights, KeepsTheMemoryWhenTheFileIsReplacedOrRemoved) {
-  test::TempFolder folder;
+  TempFolder folder;
   const std::string path =
       folder.Write("model.safetensors",
                    Safetensors(R"({"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", Le<float>(2.5f)));
@@ -40,17 +41,17 @@ TEST(OpenWeights, KeepsTheMemoryWhenTheFileIsReplacedOrRemoved) {
 }
 
 TEST(OpenWeights, RefusesWhatIsNoWeightFile) {
-  test::TempFolder folder;
-  ASSERT_EQ(mkfifo(folder.Path("fifo").c_str(), 0600), 0);
+  TempFolder folder;
+  ASSERT_EQ(mkfifo((folder / "fifo").c_str(), 0600), 0);
   const struct {
     const char* name;
     std::string path;
     absl::StatusCode code;
     const char* message;
   } cases[] = {
-      {"missing", folder.Path("nope"), absl::StatusCode::kNotFound, "nope: cannot open"},
-      {"folder", folder.Path(""), absl::StatusCode::kInvalidArgument, "is a folder, not a file"},
-      {"fifo", folder.Path("fifo"), absl::StatusCode::kInvalidArgument, "fifo: is not a regular file"},
+      {"missing", folder / "nope", absl::StatusCode::kNotFound, "nope: cannot open"},
+      {"folder", folder / "", absl::StatusCode::kInvalidArgument, "is a folder, not a file"},
+      {"fifo", folder / "fifo", absl::StatusCode::kInvalidArgument, "fifo: is not a regular file"},
       {"device", "/dev/zero", absl::StatusCode::kInvalidArgument, "/dev/zero: is not a regular file"},
       {"empty", folder.Write("empty", ""), absl::StatusCode::kInvalidArgument, "empty: the file is empty"},
       {"text", folder.Write("page.html", "<!DOCTYPE html><html>not found</html>"),

@@ -3,9 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <span>
 #include <string>
 #include <string_view>
@@ -111,29 +108,5 @@ inline std::string Zip(const std::vector<ZipEntryText>& entries, bool has_zip64_
          Le(has_zip64_end ? kIn64 : static_cast<std::uint32_t>(bytes)) +
          Le(has_zip64_end ? kIn64 : static_cast<std::uint32_t>(start)) + Le<std::uint16_t>(0);
 }
-
-// A folder of its own, gone with the object.
-class TempFolder {
- public:
-  TempFolder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "weights_test_XXXXXX").string();
-    path_ = mkdtemp(pattern.data());
-  }
-  ~TempFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  TempFolder(const TempFolder&) = delete;
-  TempFolder& operator=(const TempFolder&) = delete;
-
-  std::string Path(std::string_view name) const { return (path_ / name).string(); }
-  std::string Write(std::string_view name, std::string_view bytes) const {
-    std::ofstream(Path(name), std::ios::binary) << bytes;
-    return Path(name);
-  }
-
- private:
-  std::filesystem::path path_;
-};
 
 }  // namespace ovi::test
