@@ -22,8 +22,12 @@ forbid '(^|[^a-zA-Z0-9_./-])/(work|home|root)/' 'no paths of one machine' ':!tes
 forbid 'file\(GLOB' 'sources are listed' '*CMakeLists.txt' '*.cmake'
 
 # Two types of one name in one namespace are an ODR violation that no compiler of one file sees.
-twice="$(git grep -hoE '^(struct|class|enum class) [A-Z][A-Za-z0-9]+( final)?( :|[[:space:]]*\{)' -- 'base/*.h' 'kernels/*.h' 'worker/*.h' 'tests/*.h' |
-  sed -E 's/^(struct|class|enum class) ([A-Za-z0-9]+).*/\2/' | sort | uniq -d)"
+twice="$(git ls-files 'base/*.h' 'kernels/*.h' 'worker/*.h' 'coordinator/*.h' 'client/*.h' 'tests/*.h' | xargs awk '
+  FNR == 1 { space = "" }
+  /^namespace [a-z_:]+ \{/ { space = $2 }
+  match($0, /^(struct|class|enum class) [A-Z][A-Za-z0-9]+( final)?( :|[ ]*\{)/) {
+    name = $0; sub(/^(struct|class|enum class) /, "", name); sub(/[^A-Za-z0-9].*/, "", name); print space "::" name
+  }' | sort | uniq -d)"
 if [[ -n "$twice" ]]; then
   echo "lint: headers define a type of this name more than once: $twice"
   failed=1

@@ -1,0 +1,55 @@
+// Where a job runs: gangs of GPUs on one node, by free bytes. Pure.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "coordinator/core/state.h"
+
+namespace ovi::core {
+
+struct Placement {
+  std::string node;
+  std::vector<int> gpu_indices;  // rank i on the i-th
+  std::int64_t bytes_per_rank = 0;
+  GroupId warm_group;            // "" = a new group
+  std::vector<GroupId> evicted;  // idle groups that must end first; empty with a warm group
+};
+
+// Bytes of GPU `index` that nobody has: total - foreign - reserved by groups. Never negative.
+std::int64_t BytesFree(const State& state, const Node& node, int index);
+
+// Best placement for `request` now, or nothing. A warm group of the same model with enough bytes and the
+// right number of ranks goes first; else the most constrained GPUs that fit (best fit: the least bytes left
+// over), on a READY node not in `avoid`. kAuto takes what the guide says for the GPUs of that node that are
+// free and large enough: 1 -> single, 2-3 -> multi_2, 4+ -> multi_4, as far as the node's world_sizes allow.
+std::optional<Placement> Place(const State& state, const JobRequest& request,
+                               const std::set<std::string>& avoid);
+
+// One way to run a job, for PlanJob.
+struct Option {
+  int world_size = 0;
+  std::int64_t bytes_per_rank = 0;
+  bool fits_now = false;
+  bool fits_ever = false;
+  std::string node;              // where it would go now, or could ever
+  std::vector<int> gpu_indices;  // when fits_now
+  std::string reason;            // one line
+};
+
+// All ways the request allows, the one Place would take first. Empty when no node known has the model.
+std::vector<Option> Options(const State& state, const JobRequest& request);
+
+// OK when some node known, also a lost or drained one, could hold the request with all its GPUs free, or when
+// no node is known at all. FAILED_PRECONDITION else: "needs 2 GPUs with 22.4 MiB each; the largest that would
+// fit: 1 GPU (16.0 MiB) on box-1".
+absl::Status CheckFitsEver(const State& state, const JobRequest& request);
+
+// Why a pending job does not run, in one line for the user: "waits for 2 GPUs with 15 MiB free (largest free:
+// 1 on box-1)".
+std::string PendingReason(const State& state, const JobRequest& request, const std::set<std::string>& avoid);
+
+}  // namespace ovi::core
