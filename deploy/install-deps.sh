@@ -4,11 +4,17 @@
 #   deploy/install-deps.sh runtime  only what a built ovi-worker needs
 set -euo pipefail
 
-runtime=(ffmpeg libdnnl2 libgomp1 libicu72 libjpeg62-turbo libpng16-16 libsentencepiece0 libwebp7 libyaml-cpp0.7)
+runtime=(
+  ffmpeg libdnnl2 libgomp1 libgrpc++1.51 libicu72 libjpeg62-turbo libpng16-16 libprometheus-cpp-core1.0
+  libprometheus-cpp-pull1.0 libprotobuf32 libsentencepiece0 libspdlog1.10 libsqlite3-0 libssl3 libwebp7 libyaml-cpp0.7
+  openmpi-bin
+)
 build=(
   ccache clang-14 clang-format-14 clang-tidy-14 cmake g++ git ninja-build pkg-config
-  libabsl-dev libcli11-dev libclang-rt-14-dev libdnnl-dev libgmock-dev libgtest-dev libicu-dev
-  libjpeg62-turbo-dev libpng-dev libsentencepiece-dev libwebp-dev libyaml-cpp-dev nlohmann-json3-dev
+  grpc-proto libabsl-dev libcli11-dev libclang-rt-14-dev libdnnl-dev libgmock-dev libgrpc++-dev libgtest-dev libicu-dev
+  libjpeg62-turbo-dev libopenmpi-dev libpng-dev libprotobuf-dev libsentencepiece-dev libspdlog-dev libsqlite3-dev
+  libssl-dev libwebp-dev libyaml-cpp-dev nlohmann-json3-dev prometheus-cpp-dev protobuf-compiler
+  protobuf-compiler-grpc python3 python3-grpcio python3-protobuf
 )
 
 packages=("${runtime[@]}")

@@ -2,6 +2,10 @@
 // The shell around it (coordinator/controller) is one loop: take an event, Advance, write `changes` to the
 // journal, then carry out `decisions`. Whatever carries them out may fail; that failure is another event.
 // Timeouts come as Tick.
+//
+// Of the shell core expects: time never goes back; the events of one stream come in its order; the end of a
+// stream is told before the beginning of the next one of the same agent or group, or not at all. Anything may
+// come twice or late, but a hello must be no older than the last: what it does not list is taken for gone.
 #pragma once
 
 #include <string>
@@ -169,6 +173,7 @@ struct Outcome {
   //   could ever hold it (the message
   //                 says what would fit), or no node known has the model
   //   CancelAsked, DrainAsked, ResumeAsked   NOT_FOUND
+  //   NodeReported  FAILED_PRECONDITION the node was given up for lost: end its stream, so that it says hello
   //   NodeConnected ALREADY_EXISTS another living agent has the name
   //   GroupAttached FAILED_PRECONDITION the group was given up
   //   ArtifactBegun FAILED_PRECONDITION the attempt is not the job's current one, or not this group's

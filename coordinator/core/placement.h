@@ -44,12 +44,16 @@ struct Option {
 std::vector<Option> Options(const State& state, const JobRequest& request);
 
 // OK when some node known, also a lost or drained one, could hold the request with all its GPUs free, or when
-// no node is known at all. FAILED_PRECONDITION else: "needs 2 GPUs with 22.4 MiB each; the largest that would
-// fit: 1 GPU (16.0 MiB) on box-1".
+// no node is known at all. FAILED_PRECONDITION else: no node has the model, or "needs 2 GPUs with 22.4 MiB
+// each on one node; the most there are: 1 on box-1".
 absl::Status CheckFitsEver(const State& state, const JobRequest& request);
 
 // Why a pending job does not run, in one line for the user: "waits for 2 GPUs with 15 MiB free (largest free:
 // 1 on box-1)".
 std::string PendingReason(const State& state, const JobRequest& request, const std::set<std::string>& avoid);
+
+// The nodes where an attempt of this job ended in a way that asks for another node: empty unless a node is
+// left that is connected, not drained, and could ever hold the job.
+std::set<std::string> AvoidedNodes(const State& state, const Job& job);
 
 }  // namespace ovi::core

@@ -1,6 +1,8 @@
 // What follows from the end of an attempt: one table. Pure.
 #pragma once
 
+#include <string>
+
 #include "coordinator/core/types.h"
 
 namespace ovi::core {
@@ -12,13 +14,22 @@ enum class NextStep {
   kGiveUp
 };
 
-// `attempt_count`: attempts so far, the ended one included.
-NextStep AfterAttempt(AttemptEnd end, int attempt_count, const Policy& policy);
+// Of one job so far, the one that just ended included.
+struct AttemptCounts {
+  int all = 0;
+  int out_of_memory = 0;
+};
+
+// The ladder of memory modes will be one more step here, between another try and giving up.
+NextStep AfterAttempt(AttemptEnd end, const AttemptCounts& counts, const Policy& policy);
 
 // "OUT_OF_MEMORY", "WORKER_CRASH", ...; "COMPLETED", "PENDING", ... : the words of the proto without their
 // prefix.
 const char* ToString(AttemptEnd end);
 const char* ToString(JobState state);
+// Of an attempt that ended: "attempt 1 ended as WORKER_CRASH on box-1: exit code 139".
+std::string Describe(const Attempt& attempt);
+// The diagram at JobState.
 bool IsLegal(JobState from, JobState to);
 
 }  // namespace ovi::core

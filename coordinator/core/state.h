@@ -45,4 +45,8 @@ struct State {
 // corrupt journal, or a bug): `state` is then as before.
 absl::Status Apply(State& state, const Change& change);
 
+// The job whose current attempt is `ref`, or null: then `ref` is late, or never was.
+Job* CurrentJob(State& state, const AttemptRef& ref);
+const Job* CurrentJob(const State& state, const AttemptRef& ref);
+
 }  // namespace ovi::core

@@ -23,7 +23,7 @@ struct AttemptRef {
 };
 
 // PENDING -> CONFIGURING -> RUNNING -> COMPLETING -> COMPLETED; from any of the first four back to PENDING
-// (attempt failed, tried again), to FAILED or to CANCELLED. See IsLegal in job_states.h.
+// (attempt failed, tried again), to FAILED or to CANCELLED. See IsLegal in retry.h.
 enum class JobState { kPending, kConfiguring, kRunning, kCompleting, kCompleted, kFailed, kCancelled };
 
 enum class AttemptEnd {
@@ -111,18 +111,19 @@ struct Job {
   TimeMs submitted_at = 0;
   TimeMs finished_at = 0;
   bool cancel_requested = false;
+  TimeMs cancel_requested_at = 0;
   std::vector<Attempt> attempts;
   std::vector<Artifact> artifacts;
 
-  // Not in the journal: told anew by the group.
+  // Not in the journal, as is the memory of an attempt that goes on: told anew by the group.
   Progress progress;
   TimeMs last_sign_at = 0;  // of life of the current attempt; for the stall watchdog
 
   Attempt* current() {
-    return attempts.empty() || attempts.back().ended_at != 0 ? nullptr : &attempts.back();
+    return attempts.empty() || attempts.back().end != AttemptEnd::kNone ? nullptr : &attempts.back();
   }
   const Attempt* current() const {
-    return attempts.empty() || attempts.back().ended_at != 0 ? nullptr : &attempts.back();
+    return attempts.empty() || attempts.back().end != AttemptEnd::kNone ? nullptr : &attempts.back();
   }
   bool ended() const { return state >= JobState::kCompleted; }
   bool operator==(const Job&) const = default;
@@ -139,10 +140,13 @@ struct Group {
   std::int64_t bytes_per_rank = 0;
   std::string model_name;
   GroupState state = GroupState::kStarting;
-  AttemptRef attempt;          // of kStarting and kBusy; {0, 0} else
+  // Of kStarting and kBusy; {0, 0} else. Of a busy group it may be a late one, which the group was told to
+  // cancel.
+  AttemptRef attempt;
   bool attached = false;       // rank 0 holds a stream to us
   bool seen_by_agent = false;  // its node's agent has it among its processes
   TimeMs changed_at = 0;       // of state or attached
+  TimeMs stop_sent_at = 0;     // last StopGroup
   bool operator==(const Group&) const = default;
 };
 
@@ -181,12 +185,16 @@ struct Node {
   NodeFacts facts;
   bool connected = false;
   TimeMs last_heard_at = 0;
+  // While it was away, groups on it were forgotten: only a hello tells what lives there. Until then nothing
+  // it reports makes it connected.
+  bool must_say_hello = false;
   bool operator==(const Node&) const = default;
 };
 
 // The limits an operator may set.
 struct Policy {
   int attempts_max = 3;                       // of one job
+  int out_of_memory_attempts_max = 2;         // of one job that end so
   std::int64_t node_silence_ms_max = 10'000;  // then it is lost
   std::int64_t reconnect_ms_max =
       20'000;  // what a detached group or, after our own restart, everybody gets to come back
@@ -198,6 +206,9 @@ struct Policy {
   std::int64_t job_kept_ms_max =
       std::int64_t{7} * 24 * 3600 * 1000;  // after its end; then it is forgotten, with its files
   int groups_per_gpu_max = 1;              // more share a card when its bytes allow
+  std::int64_t head_wait_ms_max =
+      60'000;                 // then GPUs are held back for the first job that waits for running ones
+  int queue_depth_max = 256;  // jobs that one pass through the queue looks at
 };
 
 }  // namespace ovi::core

@@ -1,0 +1,228 @@
+#include "coordinator/core/inventory.h"
+
+#include <algorithm>
+#include <tuple>
+
+namespace ovi::core {
+namespace {
+
+bool IsHeld(const HeldGpus* held, const std::string& node, int index) {
+  return held != nullptr && held->contains({node, index});
+}
+
+bool MayGiveWay(const Group& group, GiveWay give_way) {
+  if (give_way == GiveWay::kEverybody) return true;
+  return give_way == GiveWay::kStoppingAndIdle && group.state == GroupState::kIdle;
+}
+
+// A GPU that can hold one more rank, once `evicted` are gone.
+struct Candidate {
+  int index = 0;
+  std::int64_t bytes_left = 0;
+  std::vector<GroupId> evicted;
+};
+
+// Groups that are about to end are gone for every search but kNobody; of the others, those that did nothing
+// for the longest time go first, and no more of them than needed.
+std::optional<Candidate> Consider(const GpuBooks& gpu, std::int64_t bytes, int groups_max, GiveWay give_way) {
+  Candidate out{.index = gpu.facts->index, .bytes_left = gpu.bytes_free - bytes};
+  auto group_count = static_cast<int>(gpu.groups.size());
+  std::vector<const Group*> evictable;
+  for (const Group* group : gpu.groups) {
+    if (give_way != GiveWay::kNobody && gpu.leaving.contains(group->id)) {
+      out.bytes_left += group->bytes_per_rank;
+      --group_count;
+    } else if (MayGiveWay(*group, give_way)) {
+      evictable.push_back(group);
+    }
+  }
+  std::sort(evictable.begin(), evictable.end(), [](const Group* a, const Group* b) {
+    return std::tie(a->changed_at, a->id) < std::tie(b->changed_at, b->id);
+  });
+  for (const Group* group : evictable) {
+    if (out.bytes_left >= 0 && group_count < groups_max) break;
+    out.bytes_left += group->bytes_per_rank;
+    --group_count;
+    out.evicted.push_back(group->id);
+  }
+  if (out.bytes_left < 0 || group_count >= groups_max) return std::nullopt;
+  return out;
+}
+
+// What one node offers, and how good that is: fewest groups to end, least memory left over, then the node
+// with fewest GPUs that would do, so that those with many stay free for gangs.
+struct Offer {
+  Placement placement;
+  std::tuple<std::size_t, std::int64_t, std::size_t> cost;
+};
+
+std::optional<Offer> OfferOf(const NodeBooks& books, int size, std::int64_t bytes, int groups_max,
+                             const Inventory::Search& search) {
+  std::vector<Candidate> candidates;
+  for (const GpuBooks& gpu : books.gpus) {
+    if (gpu.facts->faulty || IsHeld(search.held, books.node->facts.name, gpu.facts->index)) continue;
+    if (auto candidate = Consider(gpu, bytes, groups_max, search.give_way)) {
+      candidates.push_back(*std::move(candidate));
+    }
+  }
+  const auto count = static_cast<std::size_t>(size);
+  if (candidates.size() < count) return std::nullopt;
+  std::sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) {
+    return std::tuple(a.evicted.size(), a.bytes_left, a.index) <
+           std::tuple(b.evicted.size(), b.bytes_left, b.index);
+  });
+  const std::size_t suitable = candidates.size();
+  candidates.resize(count);
+  Offer offer;
+  offer.placement.node = books.node->facts.name;
+  offer.placement.bytes_per_rank = bytes;
+  std::set<GroupId> evicted;
+  std::int64_t bytes_left = 0;
+  for (const Candidate& candidate : candidates) {
+    offer.placement.gpu_indices.push_back(candidate.index);
+    evicted.insert(candidate.evicted.begin(), candidate.evicted.end());
+    bytes_left += candidate.bytes_left;
+  }
+  std::sort(offer.placement.gpu_indices.begin(), offer.placement.gpu_indices.end());
+  offer.placement.evicted.assign(evicted.begin(), evicted.end());
+  offer.cost = {evicted.size(), bytes_left, suitable};
+  return offer;
+}
+
+}  // namespace
+
+std::vector<int> WorldSizes(const JobRequest& request) {
+  switch (request.allocation) {
+    case Allocation::kSingle:
+      return {1};
+    case Allocation::kMulti:
+      if (request.gpu_count == 0) return {4, 2};
+      break;
+    case Allocation::kFsdp:
+      if (request.gpu_count == 0) return {4, 2, 1};
+      break;
+    case Allocation::kAuto:
+      return request.one_pass ? std::vector<int>{1} : std::vector<int>{4, 2, 1};
+  }
+  return request.gpu_count > 0 ? std::vector<int>{request.gpu_count} : std::vector<int>{};
+}
+
+std::int64_t BytesNeeded(const NodeFacts& node, const JobRequest& request) {
+  for (const ModelFacts& model : node.models) {
+    if (model.name != request.model_name || !model.problem.empty()) continue;
+    return request.reference ? model.need.reference_bytes : model.need.as_executed_bytes;
+  }
+  return 0;
+}
+
+bool Runs(const NodeFacts& node, int world_size) {
+  return std::find(node.world_sizes.begin(), node.world_sizes.end(), world_size) != node.world_sizes.end();
+}
+
+int GpusLargeEnough(const NodeFacts& node, std::int64_t bytes) {
+  return static_cast<int>(std::count_if(node.gpus.begin(), node.gpus.end(),
+                                        [bytes](const GpuFacts& gpu) { return gpu.bytes_total >= bytes; }));
+}
+
+bool CouldEverHold(const NodeFacts& node, const JobRequest& request, int size) {
+  const std::int64_t bytes = BytesNeeded(node, request);
+  return bytes > 0 && Runs(node, size) && GpusLargeEnough(node, bytes) >= size;
+}
+
+bool CouldEverHold(const NodeFacts& node, const JobRequest& request) {
+  const std::vector<int> sizes = WorldSizes(request);
+  return std::any_of(sizes.begin(), sizes.end(),
+                     [&](int size) { return CouldEverHold(node, request, size); });
+}
+
+Inventory::Inventory(const State& state, TimeMs now) : state_(state) {
+  for (const auto& [name, node] : state.nodes) {
+    NodeBooks& books = nodes_[name];
+    books.node = &node;
+    books.usable = node.connected && !state.drained.contains(name);
+    for (const GpuFacts& gpu : node.facts.gpus) {
+      books.gpus.push_back({.facts = &gpu, .bytes_free = gpu.bytes_total - gpu.bytes_foreign});
+    }
+  }
+  for (const auto& [id, group] : state.groups) {
+    const auto found = nodes_.find(group.node);
+    if (found == nodes_.end()) continue;
+    const bool leaves =
+        group.state == GroupState::kStopping && now - group.changed_at < state.policy.stop_ms_max;
+    for (GpuBooks& gpu : found->second.gpus) {
+      const auto& indices = group.gpu_indices;
+      if (std::find(indices.begin(), indices.end(), gpu.facts->index) == indices.end()) continue;
+      gpu.bytes_free -= group.bytes_per_rank;
+      gpu.groups.push_back(&group);
+      if (leaves) gpu.leaving.insert(id);
+    }
+  }
+}
+
+bool Inventory::HasRoom(const HeldGpus& held) const {
+  for (const auto& [name, books] : nodes_) {
+    if (!books.usable) continue;
+    for (const GpuBooks& gpu : books.gpus) {
+      if (gpu.facts->faulty || held.contains({name, gpu.facts->index})) continue;
+      const auto is_idle = [](const Group* group) { return group->state == GroupState::kIdle; };
+      if (std::any_of(gpu.groups.begin(), gpu.groups.end(), is_idle)) return true;
+      if (gpu.bytes_free > 0 && static_cast<int>(gpu.groups.size()) < state_.policy.groups_per_gpu_max) {
+        return true;
+      }
+    }
+  }
+  return false;
+}
+
+std::optional<Placement> Inventory::Find(const JobRequest& request, const Search& search) const {
+  for (const int size : search.sizes) {
+    if (search.give_way == GiveWay::kNobody) {
+      if (auto warm = FindWarm(request, size, search)) return warm;
+    }
+    if (auto fresh = FindNew(request, size, search)) return fresh;
+  }
+  return std::nullopt;
+}
+
+std::optional<Placement> Inventory::FindWarm(const JobRequest& request, int size,
+                                             const Search& search) const {
+  const Group* best = nullptr;
+  for (const auto& [id, group] : state_.groups) {
+    if (group.state != GroupState::kIdle || !group.attached || group.model_name != request.model_name ||
+        static_cast<int>(group.gpu_indices.size()) != size || search.avoid.contains(group.node)) {
+      continue;
+    }
+    const auto found = nodes_.find(group.node);
+    if (found == nodes_.end() || !found->second.usable) continue;
+    const NodeFacts& facts = found->second.node->facts;
+    const std::int64_t bytes = BytesNeeded(facts, request);
+    if (bytes <= 0 || group.bytes_per_rank < bytes) continue;
+    const auto is_out = [&](int index) {
+      const bool known = index >= 0 && index < static_cast<int>(facts.gpus.size());
+      return !known || facts.gpus[static_cast<std::size_t>(index)].faulty ||
+             IsHeld(search.held, group.node, index);
+    };
+    if (std::any_of(group.gpu_indices.begin(), group.gpu_indices.end(), is_out)) continue;
+    if (best == nullptr || group.bytes_per_rank < best->bytes_per_rank) best = &group;
+  }
+  if (best == nullptr) return std::nullopt;
+  return Placement{.node = best->node,
+                   .gpu_indices = best->gpu_indices,
+                   .bytes_per_rank = best->bytes_per_rank,
+                   .warm_group = best->id};
+}
+
+std::optional<Placement> Inventory::FindNew(const JobRequest& request, int size, const Search& search) const {
+  std::optional<Offer> best;
+  for (const auto& [name, books] : nodes_) {
+    if (!books.usable || search.avoid.contains(name) || !Runs(books.node->facts, size)) continue;
+    const std::int64_t bytes = BytesNeeded(books.node->facts, request);
+    if (bytes <= 0) continue;
+    auto offer = OfferOf(books, size, bytes, state_.policy.groups_per_gpu_max, search);
+    if (offer && (!best || offer->cost < best->cost)) best = std::move(offer);
+  }
+  if (!best) return std::nullopt;
+  return std::move(best->placement);
+}
+
+}  // namespace ovi::core

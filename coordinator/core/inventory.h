@@ -1,0 +1,83 @@
+// Free and taken, GPU by GPU: what placement searches. Made from a State in one go, because a search asks for
+// every GPU many times. Internal to core.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "coordinator/core/placement.h"
+#include "coordinator/core/state.h"
+
+namespace ovi::core {
+
+// Which groups a search may imagine gone.
+enum class GiveWay { kNobody, kStopping, kStoppingAndIdle, kEverybody };
+
+struct GpuBooks {
+  const GpuFacts* facts = nullptr;
+  std::int64_t bytes_free = 0;  // as they are now; negative when groups came to light that do not fit
+  std::vector<const Group*> groups;
+  std::set<GroupId> leaving;  // of these, stopping and about to be gone
+};
+
+struct NodeBooks {
+  const Node* node = nullptr;
+  bool usable = false;  // connected, not drained
+  std::vector<GpuBooks> gpus;
+};
+
+using HeldGpus = std::set<std::pair<std::string, int>>;  // node, index: kept for a job further ahead
+
+// Refers to the State, which must not change meanwhile.
+class Inventory {
+ public:
+  // `now`, where the caller knows it: a group that should have ended by then does not count as one that is
+  // about to.
+  explicit Inventory(const State& state, TimeMs now = 0);
+
+  struct Search {
+    std::vector<int> sizes;  // numbers of ranks, the preferred one first
+    std::set<std::string> avoid;
+    GiveWay give_way = GiveWay::kNobody;
+    const HeldGpus* held = nullptr;
+  };
+  // The best placement for the first of the sizes that has one. With kNobody: warm groups first. Else
+  // `evicted` names the groups that must go first, and that are not stopping already.
+  std::optional<Placement> Find(const JobRequest& request, const Search& search) const;
+
+  // False when nothing can be placed anywhere, whatever the request and whichever idle groups end.
+  bool HasRoom(const HeldGpus& held) const;
+
+  const std::map<std::string, NodeBooks>& nodes() const { return nodes_; }
+  const State& state() const { return state_; }
+
+ private:
+  std::optional<Placement> FindWarm(const JobRequest& request, int size, const Search& search) const;
+  std::optional<Placement> FindNew(const JobRequest& request, int size, const Search& search) const;
+
+  const State& state_;
+  std::map<std::string, NodeBooks> nodes_;
+};
+
+// Numbers of ranks that the request allows, the preferred one first. Empty for a request that makes no sense.
+std::vector<int> WorldSizes(const JobRequest& request);
+
+// Bytes a rank of `request` needs there; 0 when the node cannot run its model.
+std::int64_t BytesNeeded(const NodeFacts& node, const JobRequest& request);
+
+bool Runs(const NodeFacts& node, int world_size);
+
+// GPUs that would do if nothing else were on them.
+int GpusLargeEnough(const NodeFacts& node, std::int64_t bytes);
+bool CouldEverHold(const NodeFacts& node, const JobRequest& request, int size);
+bool CouldEverHold(const NodeFacts& node, const JobRequest& request);
+
+// "2 GPUs with 15.0 MiB".
+std::string GpusWith(int count, std::int64_t bytes);
+
+}  // namespace ovi::core

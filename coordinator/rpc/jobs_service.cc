@@ -1,0 +1,282 @@
+#include "coordinator/rpc/jobs_service.h"
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "base/text.h"
+#include "coordinator/core/placement.h"
+#include "coordinator/rpc/artifact_calls.h"
+#include "coordinator/rpc/convert.h"
+#include "coordinator/rpc/job_view.h"
+#include "coordinator/rpc/status.h"
+#include "worker/job/job_proto.h"
+
+namespace ovi {
+namespace {
+
+constexpr std::size_t kRequestIdBytesMax = 128;
+
+v1::FieldViolation Violation(std::string field, std::string description) {
+  v1::FieldViolation violation;
+  violation.set_field(std::move(field));
+  violation.set_description(std::move(description));
+  return violation;
+}
+
+bool IsRequestId(std::string_view text) {
+  return text.size() <= kRequestIdBytesMax &&
+         std::all_of(text.begin(), text.end(), [](unsigned char c) { return c > 0x20 && c < 0x7f; });
+}
+
+std::string_view ReasonOf(const absl::Status& status) {
+  return absl::IsAlreadyExists(status)        ? "REQUEST_ID_REUSED"
+         : absl::IsFailedPrecondition(status) ? "CANNOT_RUN"
+                                              : "REFUSED";
+}
+
+// One spec, one string: equal specs of one request_id are recognised by it.
+std::string Serialised(const v1::JobSpec& spec) {
+  std::string bytes;
+  google::protobuf::io::StringOutputStream stream(&bytes);
+  google::protobuf::io::CodedOutputStream coded(&stream);
+  coded.SetSerializationDeterministic(true);
+  spec.SerializeToCodedStream(&coded);
+  coded.Trim();
+  return bytes;
+}
+
+// Sends the job whenever it changes, until it has ended. A slow client misses steps in between, never the
+// last. Owns itself.
+class Watcher final : public grpc::ServerWriteReactor<v1::WatchJobResponse> {
+ public:
+  Watcher(Controller& controller, const std::string& job_id) : controller_(controller) {
+    const absl::StatusOr<core::JobId> id = ParseJobId(job_id);
+    if (!id.ok()) {
+      Finish(ToGrpcStatus(id.status()));
+      return;
+    }
+    id_ = *id;
+    subscription_ = controller_.watches().Subscribe(id_, [this] { OnChange(); });
+    OnChange();
+  }
+
+ private:
+  void OnChange() {
+    const std::lock_guard lock(mutex_);
+    changed_ = true;
+    if (!writing_) SendNext();
+  }
+
+  void OnWriteDone(bool ok) override {
+    const std::lock_guard lock(mutex_);
+    writing_ = false;
+    if (!ok) {
+      End(grpc::Status::CANCELLED);
+    } else if (last_) {
+      End(grpc::Status::OK);
+    } else if (changed_) {
+      SendNext();
+    }
+  }
+
+  void OnCancel() override {
+    const std::lock_guard lock(mutex_);
+    if (!writing_) End(grpc::Status::CANCELLED);
+  }
+
+  // With mutex_ held from here on.
+  void SendNext() {
+    if (ended_) return;
+    changed_ = false;
+    absl::StatusOr<v1::Job> job =
+        controller_.Read([this](const core::State& state) { return ViewJob(state, id_); });
+    if (!job.ok()) {
+      End(ToGrpcStatus(job.status()));
+      return;
+    }
+    last_ = job->state() >= v1::JOB_STATE_COMPLETED;
+    *response_.mutable_job() = *std::move(job);
+    writing_ = true;
+    StartWrite(&response_);
+  }
+
+  void End(const grpc::Status& status) {
+    if (std::exchange(ended_, true)) return;
+    Finish(status);
+  }
+
+  void OnDone() override { delete this; }
+
+  Controller& controller_;
+  core::JobId id_ = 0;
+  std::mutex mutex_;
+  bool changed_ = false;
+  bool writing_ = false;
+  bool last_ = false;  // what is being written is the job's end
+  bool ended_ = false;
+  v1::WatchJobResponse response_;
+  std::unique_ptr<WatchHub::Subscription> subscription_;  // last: ends before what its callback uses
+};
+
+}  // namespace
+
+absl::Status JobsService::CheckRoom() const {
+  std::error_code error;
+  const auto space = std::filesystem::space(parts_.data_dir, error);
+  const auto available = static_cast<std::int64_t>(space.available);
+  if (!error && available < parts_.limits.disk_bytes_free_min) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the coordinator's disk is full: ", available,
+                     " bytes free, kept free: ", parts_.limits.disk_bytes_free_min));
+  }
+  const auto pending = parts_.controller.Read([](const core::State& state) { return state.queue.size(); });
+  if (static_cast<std::int64_t>(pending) >= parts_.limits.pending_jobs_max) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the queue is full: ", pending, " jobs wait, at most ", parts_.limits.pending_jobs_max));
+  }
+  return absl::OkStatus();
+}
+
+grpc::Status JobsService::Admit(v1::JobSpec& spec, std::vector<std::string>& warnings) const {
+  std::vector<v1::FieldViolation> violations = CheckJobSpec(spec);
+  for (v1::FieldViolation& violation : violations)
+    violation.set_field(absl::StrCat("spec.", violation.field()));
+  if (violations.empty() && !spec.first_frame_sha256().empty() &&
+      !parts_.artifacts.HasInput(spec.first_frame_sha256())) {
+    violations.push_back(
+        Violation("spec.first_frame_sha256", "names no input that UploadInput took; upload it again"));
+  }
+  if (!violations.empty()) return InvalidFields(violations);
+  Complete(spec, warnings);
+  return grpc::Status::OK;
+}
+
+grpc::ServerUnaryReactor* JobsService::SubmitJob(grpc::CallbackServerContext* context,
+                                                 const v1::SubmitJobRequest* request,
+                                                 v1::SubmitJobResponse* response) {
+  const auto begin = std::chrono::steady_clock::now();
+  const auto measured = [this, begin](bool accepted) {
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+    parts_.metrics.OnSubmit(seconds.count(), accepted);
+  };
+  v1::JobSpec spec = request->spec();
+  std::vector<std::string> warnings;
+  grpc::Status refused =
+      IsRequestId(request->request_id())
+          ? ToGrpcStatus(CheckRoom(), "NO_ROOM")
+          : InvalidFields({Violation("request_id", "must be at most 128 printable ASCII characters")});
+  if (refused.ok()) refused = Admit(spec, warnings);
+  if (!refused.ok()) {
+    measured(false);
+    return Answer(*context, refused);
+  }
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  for (const std::string& warning : warnings) response->add_warnings(warning);
+  parts_.controller.Post(core::JobSubmitted{.request_id = request->request_id(),
+                                            .request = RequestOf(spec),
+                                            .spec = Serialised(spec),
+                                            .warnings = std::move(warnings)},
+                         [reactor, response, measured](const absl::StatusOr<core::JobId>& job) {
+                           measured(job.ok());
+                           if (job.ok()) response->set_job_id(absl::StrCat(*job));
+                           reactor->Finish(ToGrpcStatus(job.status(), ReasonOf(job.status())));
+                         });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* JobsService::GetJob(grpc::CallbackServerContext* context,
+                                              const v1::GetJobRequest* request,
+                                              v1::GetJobResponse* response) {
+  absl::StatusOr<v1::Job> job =
+      parts_.controller.Read([request](const core::State& state) -> absl::StatusOr<v1::Job> {
+        OVI_ASSIGN_OR_RETURN(const core::JobId id, ParseJobId(request->job_id()));
+        return ViewJob(state, id);
+      });
+  if (job.ok()) *response->mutable_job() = *std::move(job);
+  return Answer(*context, ToGrpcStatus(job.status()));
+}
+
+grpc::ServerUnaryReactor* JobsService::ListJobs(grpc::CallbackServerContext* context,
+                                                const v1::ListJobsRequest* request,
+                                                v1::ListJobsResponse* response) {
+  const absl::Status listed = parts_.controller.Read(
+      [request, response](const core::State& state) { return ViewPage(state, *request, *response); });
+  return Answer(*context, ToGrpcStatus(listed));
+}
+
+grpc::ServerWriteReactor<v1::WatchJobResponse>* JobsService::WatchJob(
+    grpc::CallbackServerContext* /*context*/, const v1::WatchJobRequest* request) {
+  return new Watcher(parts_.controller, request->job_id());
+}
+
+grpc::ServerUnaryReactor* JobsService::CancelJob(grpc::CallbackServerContext* context,
+                                                 const v1::CancelJobRequest* request,
+                                                 v1::CancelJobResponse* response) {
+  const absl::StatusOr<core::JobId> id = ParseJobId(request->job_id());
+  if (!id.ok()) return Answer(*context, ToGrpcStatus(id.status()));
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  parts_.controller.Post(
+      core::CancelAsked{.job = *id}, [this, reactor, response](const absl::StatusOr<core::JobId>& asked) {
+        absl::Status status = asked.status();
+        if (asked.ok()) {
+          absl::StatusOr<v1::Job> job =
+              parts_.controller.Read([&asked](const core::State& state) { return ViewJob(state, *asked); });
+          if (job.ok()) *response->mutable_job() = *std::move(job);
+          status = job.status();
+        }
+        reactor->Finish(ToGrpcStatus(status));
+      });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* JobsService::PlanJob(grpc::CallbackServerContext* context,
+                                               const v1::PlanJobRequest* request,
+                                               v1::PlanJobResponse* response) {
+  v1::JobSpec spec = request->spec();
+  std::vector<std::string> warnings;
+  const grpc::Status refused = Admit(spec, warnings);
+  if (!refused.ok()) return Answer(*context, refused);
+  for (const std::string& warning : warnings) response->add_warnings(warning);
+  const std::vector<core::Option> options = parts_.controller.Read(
+      [&spec](const core::State& state) { return core::Options(state, RequestOf(spec)); });
+  for (const core::Option& option : options) *response->add_options() = ToProto(option);
+  return Answer(*context, grpc::Status::OK);
+}
+
+grpc::ServerWriteReactor<v1::DownloadArtifactResponse>* JobsService::DownloadArtifact(
+    grpc::CallbackServerContext* /*context*/, const v1::DownloadArtifactRequest* request) {
+  v1::DownloadArtifactResponse first;
+  const auto open = [&]() -> absl::StatusOr<StoredFile> {
+    OVI_ASSIGN_OR_RETURN(const core::JobId id, ParseJobId(request->job_id()));
+    OVI_ASSIGN_OR_RETURN(const v1::Job job, parts_.controller.Read([id](const core::State& state) {
+      return ViewJob(state, id);
+    }));
+    for (const v1::Artifact& artifact : job.artifacts()) {
+      if (artifact.file_name() != request->file_name()) continue;
+      *first.mutable_artifact() = artifact;
+      return parts_.artifacts.OpenForRead(id, artifact.file_name());
+    }
+    return absl::NotFoundError(absl::StrCat("job ", id, ", which is ", v1::JobState_Name(job.state()),
+                                            ", has no file ", Quoted(request->file_name())));
+  };
+  absl::StatusOr<StoredFile> file = open();
+  return new FileSender<v1::DownloadArtifactResponse>(
+      std::move(file),
+      [](std::string piece, v1::DownloadArtifactResponse& response) { response.set_data(std::move(piece)); },
+      std::move(first));
+}
+
+grpc::ServerReadReactor<v1::UploadInputRequest>* JobsService::UploadInput(
+    grpc::CallbackServerContext* context, v1::UploadInputResponse* response) {
+  return ReceiveInput(*context, parts_.artifacts, *response);
+}
+
+}  // namespace ovi

@@ -1,0 +1,54 @@
+// What clients do with jobs.
+#pragma once
+
+#include <string>
+
+#include "coordinator/controller/controller.h"
+#include "ovi/v1/jobs.grpc.pb.h"
+
+namespace ovi {
+
+// Borrows its parts; they outlive the server.
+class JobsService final : public v1::Jobs::CallbackService {
+ public:
+  struct Limits {
+    std::int64_t pending_jobs_max = 200'000;
+    std::int64_t disk_bytes_free_min = std::int64_t{64} << 20;  // of data_dir; below it nothing is accepted
+  };
+  struct Parts {
+    Controller& controller;
+    ArtifactStore& artifacts;
+    Metrics& metrics;
+    std::string data_dir;
+    Limits limits;
+  };
+  explicit JobsService(Parts parts) : parts_(std::move(parts)) {}
+
+  grpc::ServerUnaryReactor* SubmitJob(grpc::CallbackServerContext* context,
+                                      const v1::SubmitJobRequest* request,
+                                      v1::SubmitJobResponse* response) override;
+  grpc::ServerUnaryReactor* GetJob(grpc::CallbackServerContext* context, const v1::GetJobRequest* request,
+                                   v1::GetJobResponse* response) override;
+  grpc::ServerUnaryReactor* ListJobs(grpc::CallbackServerContext* context, const v1::ListJobsRequest* request,
+                                     v1::ListJobsResponse* response) override;
+  grpc::ServerWriteReactor<v1::WatchJobResponse>* WatchJob(grpc::CallbackServerContext* context,
+                                                           const v1::WatchJobRequest* request) override;
+  grpc::ServerUnaryReactor* CancelJob(grpc::CallbackServerContext* context,
+                                      const v1::CancelJobRequest* request,
+                                      v1::CancelJobResponse* response) override;
+  grpc::ServerUnaryReactor* PlanJob(grpc::CallbackServerContext* context, const v1::PlanJobRequest* request,
+                                    v1::PlanJobResponse* response) override;
+  grpc::ServerWriteReactor<v1::DownloadArtifactResponse>* DownloadArtifact(
+      grpc::CallbackServerContext* context, const v1::DownloadArtifactRequest* request) override;
+  grpc::ServerReadReactor<v1::UploadInputRequest>* UploadInput(grpc::CallbackServerContext* context,
+                                                               v1::UploadInputResponse* response) override;
+
+ private:
+  // Checks and completes `spec`; INVALID_ARGUMENT with all violations.
+  grpc::Status Admit(v1::JobSpec& spec, std::vector<std::string>& warnings) const;
+  absl::Status CheckRoom() const;
+
+  Parts parts_;
+};
+
+}  // namespace ovi

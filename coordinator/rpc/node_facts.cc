@@ -1,0 +1,197 @@
+#include "coordinator/rpc/node_facts.h"
+
+#include <algorithm>
+#include <cctype>
+#include <string_view>
+
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "base/text.h"
+#include "coordinator/rpc/convert.h"
+
+namespace ovi {
+namespace {
+
+constexpr int kProtocolVersion = 1;
+constexpr int kGpusMax = 64;
+constexpr int kModelsMax = 1000;
+constexpr std::size_t kNodeNameBytesMax = 64;
+
+absl::Status CheckProtocol(int version) {
+  if (version == kProtocolVersion) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      "protocol_version ", version, " cannot speak with this coordinator, which knows ", kProtocolVersion));
+}
+
+absl::Status CheckNodeName(std::string_view name) {
+  const bool plain = std::all_of(name.begin(), name.end(), [](unsigned char c) {
+    return std::isalnum(c) || c == '-' || c == '_' || c == '.';
+  });
+  if (!name.empty() && name.size() <= kNodeNameBytesMax && plain) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("name must be 1 to ", kNodeNameBytesMax,
+                                                 " of letters, digits, - _ . and is ", Quoted(name)));
+}
+
+absl::Status CheckIndices(const google::protobuf::RepeatedField<int>& indices) {
+  std::vector<int> sorted(indices.begin(), indices.end());
+  std::sort(sorted.begin(), sorted.end());
+  if (!sorted.empty() && sorted.front() >= 0 && sorted.back() < kGpusMax &&
+      std::adjacent_find(sorted.begin(), sorted.end()) == sorted.end()) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("gpu_indices must be different numbers from 0 to ", kGpusMax - 1));
+}
+
+absl::StatusOr<core::GroupFound> ParseGroup(const std::string& id,
+                                            const google::protobuf::RepeatedField<int>& indices,
+                                            std::int64_t bytes, const std::string& model) {
+  if (id.empty()) return absl::InvalidArgumentError("group_id must not be empty");
+  OVI_RETURN_IF_ERROR(CheckIndices(indices));
+  if (bytes < 0)
+    return absl::InvalidArgumentError(absl::StrCat("bytes_per_rank must not be negative, got ", bytes));
+  return core::GroupFound{.group = id,
+                          .gpu_indices = std::vector<int>(indices.begin(), indices.end()),
+                          .bytes_per_rank = bytes,
+                          .model_name = model};
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<core::GpuFacts>> ParseGpus(
+    const google::protobuf::RepeatedPtrField<v1::Gpu>& gpus) {
+  if (gpus.size() > kGpusMax) {
+    return absl::InvalidArgumentError(absl::StrCat("gpus must be at most ", kGpusMax, ", got ", gpus.size()));
+  }
+  std::vector<core::GpuFacts> out;
+  for (const v1::Gpu& gpu : gpus) {
+    if (gpu.index() != static_cast<int>(out.size())) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("gpus[", out.size(), "].index must be ", out.size(), ", got ", gpu.index()));
+    }
+    if (gpu.bytes_total() < 0 || gpu.bytes_foreign() < 0) {
+      return absl::InvalidArgumentError(absl::StrCat("gpus[", out.size(), "]: bytes must not be negative"));
+    }
+    out.push_back({.index = gpu.index(),
+                   .name = gpu.name(),
+                   .bytes_total = gpu.bytes_total(),
+                   .bytes_foreign = gpu.bytes_foreign(),
+                   .faulty = gpu.health() == v1::GPU_HEALTH_FAULTY});
+  }
+  return out;
+}
+
+absl::StatusOr<core::NodeConnected> ParseHello(const v1::NodeHello& hello) {
+  OVI_RETURN_IF_ERROR(CheckProtocol(hello.protocol_version()));
+  OVI_RETURN_IF_ERROR(CheckNodeName(hello.name()));
+  if (hello.instance_id().empty()) return absl::InvalidArgumentError("instance_id must not be empty");
+  if (hello.models_size() > kModelsMax) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("models must be at most ", kModelsMax, ", got ", hello.models_size()));
+  }
+  core::NodeConnected out;
+  out.facts.name = hello.name();
+  out.facts.instance_id = hello.instance_id();
+  OVI_ASSIGN_OR_RETURN(out.facts.gpus, ParseGpus(hello.gpus()));
+  for (const v1::ModelInfo& model : hello.models()) {
+    out.facts.models.push_back({.name = model.name(),
+                                .need = {.as_executed_bytes = model.memory_need().as_executed_bytes(),
+                                         .reference_bytes = model.memory_need().reference_bytes()},
+                                .problem = model.problem()});
+  }
+  out.facts.world_sizes.assign(hello.world_sizes().begin(), hello.world_sizes().end());
+  if (!std::is_sorted(out.facts.world_sizes.begin(), out.facts.world_sizes.end())) {
+    return absl::InvalidArgumentError("world_sizes must ascend");
+  }
+  for (const v1::GroupFound& group : hello.groups()) {
+    OVI_ASSIGN_OR_RETURN(out.groups.emplace_back(), ParseGroup(group.group_id(), group.gpu_indices(),
+                                                               group.bytes_per_rank(), group.model_name()));
+  }
+  return out;
+}
+
+absl::StatusOr<core::GroupAttached> ParseGroupHello(const v1::GroupHello& hello) {
+  OVI_RETURN_IF_ERROR(CheckProtocol(hello.protocol_version()));
+  OVI_RETURN_IF_ERROR(CheckNodeName(hello.node()));
+  core::GroupAttached out;
+  OVI_ASSIGN_OR_RETURN(out.group, ParseGroup(hello.group_id(), hello.gpu_indices(), hello.bytes_per_rank(),
+                                             hello.model_name()));
+  if (hello.world_size() != hello.gpu_indices_size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("world_size must be the number of gpu_indices, ", hello.gpu_indices_size()));
+  }
+  out.node = hello.node();
+  if (hello.has_running()) {
+    out.running = FromProto(hello.running());
+    if (out.running.job == 0) return absl::InvalidArgumentError("running must name a job and an attempt");
+  }
+  return out;
+}
+
+void NodeBook::Welcome(const v1::NodeHello& hello) {
+  v1::Node node;
+  node.set_name(hello.name());
+  *node.mutable_gpus() = hello.gpus();
+  *node.mutable_host() = hello.host();
+  *node.mutable_models() = hello.models();
+  *node.mutable_world_sizes() = hello.world_sizes();
+  node.set_agent_version(hello.agent_version());
+  const std::lock_guard lock(mutex_);
+  nodes_[hello.name()] = std::move(node);
+}
+
+void NodeBook::Report(const std::string& name, const v1::NodeReport& report) {
+  const std::lock_guard lock(mutex_);
+  v1::Node& node = nodes_[name];
+  *node.mutable_gpus() = report.gpus();
+  *node.mutable_host() = report.host();
+}
+
+v1::Node NodeBook::NodeOf(const core::State& state, const core::Node& node) const {
+  const std::string& name = node.facts.name;
+  const auto kept = nodes_.find(name);
+  v1::Node out = kept == nodes_.end() ? v1::Node() : kept->second;
+  out.set_name(name);
+  const auto drained = state.drained.find(name);
+  if (drained != state.drained.end()) out.set_drain_reason(drained->second);
+  out.set_state(!node.connected                  ? v1::NODE_STATE_LOST
+                : drained != state.drained.end() ? v1::NODE_STATE_DRAINED
+                                                 : v1::NODE_STATE_READY);
+  out.set_last_heard_at_ms(node.last_heard_at);
+  std::vector<std::int64_t> reserved(node.facts.gpus.size());
+  for (const auto& [id, group] : state.groups) {
+    if (group.node != name) continue;
+    v1::Group& shown = *out.add_groups();
+    shown.set_id(id);
+    shown.set_state(static_cast<v1::GroupState>(static_cast<int>(group.state) + 1));
+    shown.set_bytes_per_rank(group.bytes_per_rank);
+    shown.set_model_name(group.model_name);
+    if (group.attempt.job != 0) shown.set_job_id(absl::StrCat(group.attempt.job));
+    shown.set_attempt(group.attempt.attempt);
+    for (const int index : group.gpu_indices) {
+      shown.add_gpu_indices(index);
+      if (static_cast<std::size_t>(index) < reserved.size()) {
+        reserved[static_cast<std::size_t>(index)] += group.bytes_per_rank;
+      }
+    }
+  }
+  out.mutable_gpu_bytes_reserved()->Assign(reserved.begin(), reserved.end());
+  return out;
+}
+
+std::vector<v1::Node> NodeBook::List(const core::State& state) const {
+  const std::lock_guard lock(mutex_);
+  std::vector<v1::Node> out;
+  for (const auto& [name, node] : state.nodes) out.push_back(NodeOf(state, node));
+  return out;
+}
+
+absl::StatusOr<v1::Node> NodeBook::Get(const core::State& state, const std::string& name) const {
+  const auto found = state.nodes.find(name);
+  if (found == state.nodes.end())
+    return absl::NotFoundError(absl::StrCat("no node is called ", Quoted(name)));
+  const std::lock_guard lock(mutex_);
+  return NodeOf(state, found->second);
+}
+
+}  // namespace ovi

@@ -1,0 +1,48 @@
+#include "coordinator/rpc/status.h"
+
+#include "absl/strings/str_cat.h"
+#include "ovi/v1/rpc_status.pb.h"
+
+namespace ovi {
+namespace {
+
+grpc::Status WithDetail(const absl::Status& status, const v1::ErrorDetail& detail) {
+  v1::RpcStatus details;
+  details.set_code(static_cast<int>(status.code()));
+  details.set_message(std::string(status.message()));
+  details.add_details()->PackFrom(detail);
+  return {static_cast<grpc::StatusCode>(status.code()), std::string(status.message()),
+          details.SerializeAsString()};
+}
+
+}  // namespace
+
+grpc::Status ToGrpcStatus(const absl::Status& status) {
+  if (status.ok()) return grpc::Status::OK;
+  return {static_cast<grpc::StatusCode>(status.code()), std::string(status.message())};
+}
+
+grpc::Status ToGrpcStatus(const absl::Status& status, std::string_view reason) {
+  if (status.ok()) return grpc::Status::OK;
+  v1::ErrorDetail detail;
+  detail.set_reason(std::string(reason));
+  return WithDetail(status, detail);
+}
+
+grpc::Status InvalidFields(const std::vector<v1::FieldViolation>& violations) {
+  v1::ErrorDetail detail;
+  detail.set_reason("INVALID_FIELDS");
+  for (const v1::FieldViolation& violation : violations) *detail.add_field_violations() = violation;
+  const v1::FieldViolation& first = violations.front();
+  std::string message = absl::StrCat(first.field(), " ", first.description());
+  if (violations.size() > 1) absl::StrAppend(&message, " (and ", violations.size() - 1, " more)");
+  return WithDetail(absl::InvalidArgumentError(message), detail);
+}
+
+grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext& context, const grpc::Status& status) {
+  grpc::ServerUnaryReactor* reactor = context.DefaultReactor();
+  reactor->Finish(status);
+  return reactor;
+}
+
+}  // namespace ovi

@@ -1,0 +1,311 @@
+// What the control plane costs, with real processes on this machine: durable submits, lists, watchers, and
+// the start of groups. JSON out.
+//
+//   cluster_bench [--part=submit|watch|start] [--jobs=100000]
+//
+// Every ratio compares two figures of one run: disk and machine are shared and differ from hour to hour.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sqlite3.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdio>
+#include <fstream>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "base/check.h"
+#include "tests/cluster/test_cluster.h"
+
+namespace ovi {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using nlohmann::json;
+
+double SecondsSince(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+double Quantile(std::vector<double> values, double q) {
+  std::sort(values.begin(), values.end());
+  return values[static_cast<std::size_t>(q * static_cast<double>(values.size() - 1))];
+}
+
+// Submits `count` jobs, `in_flight` at a time; returns the seconds it took.
+double SubmitMany(TestCluster& cluster, int count, int in_flight) {
+  struct Call {
+    grpc::ClientContext context;
+    v1::SubmitJobRequest request;
+    v1::SubmitJobResponse response;
+  };
+  std::atomic<int> left{count};
+  std::mutex mutex;
+  std::condition_variable all_done;
+  int done = 0;
+  std::function<void()> next = [&] {
+    if (left-- <= 0) return;
+    auto call = std::make_shared<Call>();
+    *call->request.mutable_spec() = MiniJob();
+    cluster.jobs().async()->SubmitJob(&call->context, &call->request, &call->response,
+                                      [&, call](const grpc::Status& status) {
+                                        OVI_CHECK(status.ok());
+                                        next();
+                                        const std::lock_guard lock(mutex);
+                                        if (++done == count) all_done.notify_one();
+                                      });
+  };
+  const auto begin = Clock::now();
+  for (int i = 0; i < in_flight; ++i) next();
+  std::unique_lock lock(mutex);
+  all_done.wait(lock, [&] { return done == count; });
+  return SecondsSince(begin);
+}
+
+// Seconds of one submit each.
+std::vector<double> SubmitOneByOne(TestCluster& cluster, int count) {
+  std::vector<double> seconds;
+  for (int i = 0; i < count; ++i) {
+    const auto begin = Clock::now();
+    cluster.Submit(MiniJob());
+    seconds.push_back(SecondsSince(begin));
+  }
+  return seconds;
+}
+
+// Median seconds of an fsync after 4 KiB were written.
+double FsyncSeconds(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_CREAT | O_WRONLY, 0600);
+  OVI_CHECK(fd >= 0);
+  const std::string block(4096, 'x');
+  std::vector<double> seconds;
+  for (int i = 0; i < 300; ++i) {
+    OVI_CHECK(::write(fd, block.data(), block.size()) == 4096);
+    const auto begin = Clock::now();
+    OVI_CHECK(::fsync(fd) == 0);
+    seconds.push_back(SecondsSince(begin));
+  }
+  ::close(fd);
+  return Quantile(seconds, 0.5);
+}
+
+// Rows a second of SQLite alone: rows like the journal's, `batch` to a transaction, synchronous FULL.
+double BareSqliteRate(const std::string& path, int rows, int batch) {
+  sqlite3* db = nullptr;
+  OVI_CHECK(sqlite3_open(path.c_str(), &db) == SQLITE_OK);
+  const auto run = [db](const char* sql) {
+    OVI_CHECK(sqlite3_exec(db, sql, nullptr, nullptr, nullptr) == SQLITE_OK);
+  };
+  run("PRAGMA journal_mode=WAL");
+  run("PRAGMA synchronous=FULL");
+  run("CREATE TABLE events (seq INTEGER PRIMARY KEY, job INTEGER, kind INTEGER, payload BLOB)");
+  run("CREATE INDEX events_by_job ON events (job)");
+  sqlite3_stmt* insert = nullptr;
+  OVI_CHECK(sqlite3_prepare_v2(db, "INSERT INTO events (job, kind, payload) VALUES (?, 1, ?)", -1, &insert,
+                               nullptr) == SQLITE_OK);
+  const std::string payload = MiniJob().SerializeAsString() + std::string(40, 'x');
+  const auto begin = Clock::now();
+  for (int row = 0; row < rows;) {
+    run("BEGIN");
+    for (int i = 0; i < batch && row < rows; ++i, ++row) {
+      sqlite3_bind_int64(insert, 1, row);
+      sqlite3_bind_blob(insert, 2, payload.data(), static_cast<int>(payload.size()), SQLITE_STATIC);
+      OVI_CHECK(sqlite3_step(insert) == SQLITE_DONE);
+      sqlite3_reset(insert);
+    }
+    run("COMMIT");
+  }
+  const double seconds = SecondsSince(begin);
+  sqlite3_finalize(insert);
+  sqlite3_close(db);
+  return rows / seconds;
+}
+
+std::int64_t ResidentBytes(pid_t pid) {
+  std::ifstream status(absl::StrCat("/proc/", pid, "/status"));
+  for (std::string line; std::getline(status, line);) {
+    if (line.rfind("VmRSS:", 0) == 0) return std::stoll(line.substr(6)) * 1024;
+  }
+  return 0;
+}
+
+json ListAll(TestCluster& cluster) {
+  v1::ListJobsRequest request;
+  request.set_page_size(1000);
+  int jobs = 0;
+  std::vector<double> pages;
+  const auto begin = Clock::now();
+  do {
+    grpc::ClientContext context;
+    v1::ListJobsResponse response;
+    const auto page = Clock::now();
+    OVI_CHECK(cluster.jobs().ListJobs(&context, request, &response).ok());
+    pages.push_back(SecondsSince(page));
+    jobs += response.jobs_size();
+    request.set_page_token(response.next_page_token());
+  } while (!request.page_token().empty());
+  return {{"jobs", jobs},
+          {"seconds", SecondsSince(begin)},
+          {"page_of_1000_ms_median", Quantile(pages, 0.5) * 1e3}};
+}
+
+json SubmitPart(int jobs) {
+  TestCluster cluster({.coordinator_sets = {"log_level=warning"}});
+  cluster.StartCoordinator();
+  SubmitMany(cluster, 500, 64);  // warm
+  const double fsync = FsyncSeconds(cluster.folder() / "fsync");
+  const std::vector<double> alone = SubmitOneByOne(cluster, 300);
+  constexpr int kRound = 5'000;
+  const auto best_rate = [&] {
+    double best = 0;
+    for (int i = 0; i < 3; ++i) best = std::max(best, kRound / SubmitMany(cluster, kRound, 64));
+    return best;
+  };
+  const double early = best_rate();
+  double bare = 0;
+  for (int i = 0; i < 3; ++i)
+    bare = std::max(bare, BareSqliteRate(cluster.folder() / absl::StrCat("bare", i), kRound, 64));
+  const int so_far = 500 + 300 + 3 * kRound;
+  if (jobs > so_far) SubmitMany(cluster, jobs - so_far, 64);
+  json listed = ListAll(cluster);
+  const std::int64_t resident = ResidentBytes(cluster.coordinator_pid());
+  const double late = best_rate();
+  const auto restart = Clock::now();
+  cluster.KillCoordinator();
+  cluster.StartCoordinator();
+  return {{"submits_per_second_64_in_flight", early},
+          {"bare_sqlite_rows_per_second_batches_of_64", bare},
+          {"ratio_to_bare_sqlite", early / bare},
+          {"submit_ms_p50_1_in_flight", Quantile(alone, 0.5) * 1e3},
+          {"submit_ms_p99_1_in_flight", Quantile(alone, 0.99) * 1e3},
+          {"fsync_ms_median", fsync * 1e3},
+          {"submits_per_second_with_all_jobs", late},
+          {"ratio_with_all_jobs", late / early},
+          {"list", listed},
+          {"resident_bytes_with_all_jobs", resident},
+          {"restart_seconds_with_all_jobs", SecondsSince(restart)}};
+}
+
+// One pending job, many who watch it; how long until all have seen its end.
+json WatchPart() {
+  constexpr int kWatchers = 500;
+  TestCluster cluster({.coordinator_sets = {"log_level=warning"}});
+  cluster.StartCoordinator();
+  const std::string id = cluster.Submit(MiniJob());
+  std::atomic<int> first{0};
+  std::atomic<int> last{0};
+  std::vector<std::thread> watchers;
+  for (int i = 0; i < kWatchers; ++i) {
+    watchers.emplace_back([&] {
+      grpc::ClientContext context;
+      v1::WatchJobRequest request;
+      request.set_job_id(id);
+      const auto stream = cluster.jobs().WatchJob(&context, request);
+      v1::WatchJobResponse response;
+      if (stream->Read(&response)) ++first;
+      while (stream->Read(&response)) {
+      }
+      if (response.job().state() == v1::JOB_STATE_CANCELLED) ++last;
+    });
+  }
+  while (first < kWatchers) std::this_thread::yield();
+  const auto begin = Clock::now();
+  grpc::ClientContext context;
+  v1::CancelJobRequest request;
+  request.set_job_id(id);
+  v1::CancelJobResponse response;
+  OVI_CHECK(cluster.jobs().CancelJob(&context, request, &response).ok());
+  const double answered = SecondsSince(begin);
+  while (last < kWatchers) std::this_thread::yield();
+  const double all = SecondsSince(begin);
+  for (std::thread& watcher : watchers) watcher.join();
+  return {{"watchers", kWatchers}, {"cancel_answered_ms", answered * 1e3}, {"all_told_ms", all * 1e3}};
+}
+
+// The settings with which mpirun starts fastest on one node; the agent uses the same.
+constexpr const char* kFastMpirun =
+    "env OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_pml=ob1 OMPI_MCA_btl=vader,self "
+    "OMPI_MCA_osc=sm OMPI_MCA_mtl=^ofi,psm,psm2 OMPI_MCA_plm=isolated OMPI_MCA_odls_base_sigkill_timeout=0 "
+    "PMIX_MCA_gds=hash mpirun --oversubscribe --bind-to none";
+
+// Milliseconds of a bare mpirun of an empty MPI program.
+double BareMpirunMs(int ranks) {
+  std::vector<double> ms;
+  for (int i = 0; i < 7; ++i) {
+    const std::string command =
+        absl::StrCat(kFastMpirun, " -n ", ranks, " ", OVI_EMPTY_MPI, " >/dev/null 2>&1");
+    const auto begin = Clock::now();
+    OVI_CHECK(std::system(command.c_str()) == 0);
+    ms.push_back(SecondsSince(begin) * 1e3);
+  }
+  return Quantile(ms, 0.5);
+}
+
+json StartPart() {
+  json out;
+  for (const int ranks : {1, 2}) {
+    TestCluster cluster({.coordinator_sets = {"log_level=warning"}, .gpus = 2});
+    cluster.StartCoordinator();
+    cluster.StartAgent("box");
+    cluster.AwaitNodes(1);
+    v1::JobSpec spec = MiniJob(1);
+    if (ranks > 1) {
+      spec.set_gpu_allocation(v1::GPU_ALLOCATION_MULTI);
+      spec.set_gpu_count(ranks);
+    }
+    // From the call of submit to the group's first sign of work, as a client sees it.
+    const auto start_ms = [&] {
+      const auto begin = Clock::now();
+      const std::string id = cluster.Submit(spec);
+      cluster.WatchUntil(id, [](const v1::Job& job) { return job.state() >= v1::JOB_STATE_RUNNING; });
+      const double ms = SecondsSince(begin) * 1e3;
+      cluster.AwaitEnd(id);
+      return ms;
+    };
+    const double cold = start_ms();
+    std::vector<double> warm;
+    for (int i = 0; i < 9; ++i) warm.push_back(start_ms());
+    const double bare = BareMpirunMs(ranks);
+    out[absl::StrCat(ranks, ranks == 1 ? "_rank" : "_ranks")] = {
+        {"warm_start_ms_median", Quantile(warm, 0.5)},
+        {"cold_start_ms", cold},
+        {"bare_mpirun_ms_median", bare},
+        {"cold_minus_bare_ms", cold - bare}};
+  }
+  return out;
+}
+
+int Main(int argc, char** argv) {
+  std::string part;
+  int jobs = 100'000;
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    if (word.rfind("--part=", 0) == 0) part = word.substr(7);
+    if (word.rfind("--jobs=", 0) == 0) jobs = std::stoi(word.substr(7));
+  }
+  json out;
+  if (part.empty() || part == "submit") out["submit"] = SubmitPart(jobs);
+  if (part.empty() || part == "watch") out["watch"] = WatchPart();
+  if (part.empty() || part == "start") out["start"] = StartPart();
+  std::printf("%s\n", out.dump(2).c_str());
+  return 0;
+}
+
+}  // namespace
+}  // namespace ovi
+
+int main(int argc, char** argv) {
+  testing::InitGoogleTest(&argc, argv);  // the cluster's own checks report through it
+  return ovi::Main(argc, argv);
+}

@@ -1,0 +1,311 @@
+// What the coordinator refuses, with which code and which field; nothing half-accepted stays.
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "base/secret.h"
+#include "ovi/v1/groups.grpc.pb.h"
+#include "ovi/v1/node.grpc.pb.h"
+#include "ovi/v1/rpc_status.pb.h"
+#include "tests/cluster/test_cluster.h"
+
+namespace ovi {
+namespace {
+
+using grpc::StatusCode;
+
+struct Row {
+  const char* name;
+  std::function<void(v1::JobSpec&)> spoil;
+  const char* field;  // "" = any
+  StatusCode code = StatusCode::INVALID_ARGUMENT;
+};
+
+const std::vector<Row>& Rows() {
+  static const std::vector<Row> rows = {
+      {"model_name leads out of the folder", [](v1::JobSpec& s) { s.set_model_name("../x"); },
+       "spec.model_name"},
+      {"unknown mode", [](v1::JobSpec& s) { s.set_mode(static_cast<v1::Mode>(9)); }, "spec.mode"},
+      {"no prompt", [](v1::JobSpec& s) { s.clear_text_prompt(); }, "spec.text_prompt"},
+      {"blank prompt", [](v1::JobSpec& s) { s.set_text_prompt(" \n"); }, "spec.text_prompt"},
+      {"prompt with NUL", [](v1::JobSpec& s) { s.set_text_prompt(std::string("a\0b", 3)); },
+       "spec.text_prompt"},
+      {"5 MB prompt", [](v1::JobSpec& s) { s.set_text_prompt(std::string(5'000'000, 'a')); },
+       "spec.text_prompt"},
+      {"first frame that is no hash", [](v1::JobSpec& s) { s.set_first_frame_sha256("abc"); },
+       "spec.first_frame_sha256"},
+      {"first frame nobody uploaded", [](v1::JobSpec& s) { s.set_first_frame_sha256(std::string(64, 'a')); },
+       "spec.first_frame_sha256"},
+      {"i2v without a first frame", [](v1::JobSpec& s) { s.set_mode(v1::MODE_I2V); },
+       "spec.first_frame_sha256"},
+      {"t2v with a first frame",
+       [](v1::JobSpec& s) {
+         s.set_mode(v1::MODE_T2V);
+         s.set_first_frame_sha256(std::string(64, 'a'));
+       },
+       "spec.first_frame_sha256"},
+      {"long negative prompt", [](v1::JobSpec& s) { s.set_video_negative_prompt(std::string(70'000, 'a')); },
+       "spec.video_negative_prompt"},
+      {"long audio negative prompt",
+       [](v1::JobSpec& s) { s.set_audio_negative_prompt(std::string(70'000, 'a')); },
+       "spec.audio_negative_prompt"},
+      {"no steps", [](v1::JobSpec& s) { s.set_sample_steps(0); }, "spec.sample_steps"},
+      {"negative steps", [](v1::JobSpec& s) { s.set_sample_steps(-1); }, "spec.sample_steps"},
+      {"too many steps", [](v1::JobSpec& s) { s.set_sample_steps(1001); }, "spec.sample_steps"},
+      {"unknown solver", [](v1::JobSpec& s) { s.set_solver(static_cast<v1::Solver>(9)); }, "spec.solver"},
+      {"shift 0", [](v1::JobSpec& s) { s.set_shift(0); }, "spec.shift"},
+      {"guidance NaN",
+       [](v1::JobSpec& s) { s.set_video_guidance_scale(std::numeric_limits<double>::quiet_NaN()); },
+       "spec.video_guidance_scale"},
+      {"guidance infinite",
+       [](v1::JobSpec& s) { s.set_audio_guidance_scale(std::numeric_limits<double>::infinity()); },
+       "spec.audio_guidance_scale"},
+      {"slg_layer", [](v1::JobSpec& s) { s.set_slg_layer(-2); }, "spec.slg_layer"},
+      {"height", [](v1::JobSpec& s) { s.mutable_size()->set_width(96); }, "spec.size.height"},
+      {"width",
+       [](v1::JobSpec& s) {
+         s.mutable_size()->set_height(96);
+         s.mutable_size()->set_width(9000);
+       },
+       "spec.size.width"},
+      {"duration", [](v1::JobSpec& s) { s.set_duration_seconds(0); }, "spec.duration_seconds"},
+      {"unknown vram_mode", [](v1::JobSpec& s) { s.set_vram_mode(static_cast<v1::VramMode>(77)); },
+       "spec.vram_mode"},
+      {"unknown allocation", [](v1::JobSpec& s) { s.set_gpu_allocation(static_cast<v1::GpuAllocation>(77)); },
+       "spec.gpu_allocation"},
+      {"multi of one", [](v1::JobSpec& s) { s.set_gpu_allocation(v1::GPU_ALLOCATION_MULTI); },
+       "spec.gpu_count"},
+      {"single of four", [](v1::JobSpec& s) { s.set_gpu_count(4); }, "spec.gpu_count"},
+      {"adapters without enable_lora", [](v1::JobSpec& s) { s.add_loras()->set_path("a"); },
+       "spec.enable_lora"},
+      {"adapter without path",
+       [](v1::JobSpec& s) {
+         s.set_enable_lora(true);
+         s.add_loras();
+       },
+       "spec.loras[0].path"},
+      {"adapter strength",
+       [](v1::JobSpec& s) {
+         s.set_enable_lora(true);
+         s.add_loras()->set_path("a");
+         s.mutable_loras(0)->set_strength(11);
+       },
+       "spec.loras[0].strength"},
+      {"unknown precision", [](v1::JobSpec& s) { s.set_precision(static_cast<v1::Precision>(7)); },
+       "spec.precision"},
+      {"unknown noise", [](v1::JobSpec& s) { s.set_noise_layout(static_cast<v1::NoiseLayout>(7)); },
+       "spec.noise_layout"},
+      {"torch noise without its GPU", [](v1::JobSpec& s) { s.set_noise_layout(v1::NOISE_LAYOUT_TORCH_CUDA); },
+       "spec.torch_cuda.sm_count"},
+      {"a GPU without torch noise", [](v1::JobSpec& s) { s.mutable_torch_cuda()->set_sm_count(1); },
+       "spec.torch_cuda"},
+      {"priority", [](v1::JobSpec& s) { s.set_priority(1001); }, "spec.priority"},
+      {"name with a line end", [](v1::JobSpec& s) { s.set_name("a\nb"); }, "spec.name"},
+      {"user", [](v1::JobSpec& s) { s.set_user("a b"); }, "spec.user"},
+      {"a model nobody has", [](v1::JobSpec& s) { s.set_model_name("mini-ovo"); }, "",
+       StatusCode::FAILED_PRECONDITION},
+      {"more GPUs than any node has",
+       [](v1::JobSpec& s) {
+         s.set_gpu_allocation(v1::GPU_ALLOCATION_MULTI);
+         s.set_gpu_count(8);
+       },
+       "", StatusCode::FAILED_PRECONDITION},
+  };
+  return rows;
+}
+
+class Refusals : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    cluster_.StartCoordinator();
+    cluster_.StartAgent("box-1");
+    cluster_.AwaitNodes(1);
+  }
+
+  grpc::Status Submit(const v1::JobSpec& spec, const std::string& request_id = "") {
+    grpc::ClientContext context;
+    v1::SubmitJobRequest request;
+    *request.mutable_spec() = spec;
+    request.set_request_id(request_id);
+    v1::SubmitJobResponse response;
+    return cluster_.jobs().SubmitJob(&context, request, &response);
+  }
+
+  int JobCount() {
+    grpc::ClientContext context;
+    v1::ListJobsResponse response;
+    EXPECT_TRUE(cluster_.jobs().ListJobs(&context, {}, &response).ok());
+    return response.jobs_size();
+  }
+
+  TestCluster cluster_;
+};
+
+v1::ErrorDetail DetailOf(const grpc::Status& status) {
+  v1::RpcStatus details;
+  v1::ErrorDetail detail;
+  EXPECT_TRUE(details.ParseFromString(status.error_details()));
+  EXPECT_EQ(details.code(), static_cast<int>(status.error_code()));
+  if (details.details_size() > 0) EXPECT_TRUE(details.details(0).UnpackTo(&detail));
+  return detail;
+}
+
+TEST_F(Refusals, EveryFieldOfAJobInTurn) {
+  for (const Row& row : Rows()) {
+    SCOPED_TRACE(row.name);
+    v1::JobSpec spec = MiniJob();
+    row.spoil(spec);
+    const grpc::Status status = Submit(spec);
+    EXPECT_EQ(status.error_code(), row.code) << status.error_message();
+    EXPECT_EQ(status.error_message().find('\n'), std::string::npos);
+    EXPECT_LT(status.error_message().size(), 600U);
+    const v1::ErrorDetail detail = DetailOf(status);
+    EXPECT_FALSE(detail.reason().empty());
+    if (std::string(row.field).empty()) continue;
+    ASSERT_GE(detail.field_violations_size(), 1);
+    EXPECT_EQ(detail.field_violations(0).field(), row.field) << status.error_message();
+  }
+  EXPECT_EQ(JobCount(), 0);
+}
+
+TEST_F(Refusals, WhatNoNodeCouldHoldIsToldTheLargestThatWould) {
+  v1::JobSpec spec = MiniJob();
+  spec.set_gpu_allocation(v1::GPU_ALLOCATION_MULTI);
+  spec.set_gpu_count(8);
+  const grpc::Status status = Submit(spec);
+  EXPECT_EQ(status.error_code(), StatusCode::FAILED_PRECONDITION);
+  EXPECT_NE(status.error_message().find("box-1"), std::string::npos) << status.error_message();
+}
+
+TEST_F(Refusals, ARequestIdIsOneJob) {
+  const std::string first = cluster_.Submit(MiniJob(), "mine");
+  EXPECT_EQ(cluster_.Submit(MiniJob(), "mine"), first);
+  EXPECT_EQ(Submit(MiniJob(5), "mine").error_code(), StatusCode::ALREADY_EXISTS);
+  EXPECT_EQ(Submit(MiniJob(), "with\nline end").error_code(), StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(JobCount(), 1);
+  cluster_.AwaitEnd(first);
+}
+
+TEST_F(Refusals, UnknownJobs) {
+  for (const auto& [id, code] : {std::pair{"999", StatusCode::NOT_FOUND},
+                                 {"", StatusCode::INVALID_ARGUMENT},
+                                 {"-1", StatusCode::INVALID_ARGUMENT},
+                                 {"../1", StatusCode::INVALID_ARGUMENT}}) {
+    SCOPED_TRACE(id);
+    v1::GetJobRequest get;
+    get.set_job_id(id);
+    v1::GetJobResponse got;
+    grpc::ClientContext get_context;
+    EXPECT_EQ(cluster_.jobs().GetJob(&get_context, get, &got).error_code(), code);
+    v1::CancelJobRequest cancel;
+    cancel.set_job_id(id);
+    v1::CancelJobResponse cancelled;
+    grpc::ClientContext cancel_context;
+    EXPECT_EQ(cluster_.jobs().CancelJob(&cancel_context, cancel, &cancelled).error_code(), code);
+    v1::WatchJobRequest watch;
+    watch.set_job_id(id);
+    grpc::ClientContext watch_context;
+    EXPECT_EQ(cluster_.jobs().WatchJob(&watch_context, watch)->Finish().error_code(), code);
+    v1::DownloadArtifactRequest download;
+    download.set_job_id(id);
+    download.set_file_name("../../journal.db");
+    grpc::ClientContext download_context;
+    EXPECT_EQ(cluster_.jobs().DownloadArtifact(&download_context, download)->Finish().error_code(), code);
+  }
+}
+
+TEST_F(Refusals, FirstFramesThatAreNone) {
+  const auto upload = [this](const std::string& bytes) {
+    grpc::ClientContext context;
+    v1::UploadInputResponse response;
+    const auto stream = cluster_.jobs().UploadInput(&context, &response);
+    for (std::size_t begin = 0; begin < bytes.size(); begin += 1 << 20) {
+      v1::UploadInputRequest request;
+      request.set_data(bytes.substr(begin, 1 << 20));
+      if (!stream->Write(request)) break;
+    }
+    stream->WritesDone();
+    return stream->Finish().error_code();
+  };
+  EXPECT_EQ(upload(""), StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(upload("this is a text"), StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(upload(std::string(21 << 20, 'x')), StatusCode::INVALID_ARGUMENT);
+  EXPECT_TRUE(cluster_.folder().Files(".part").empty());
+}
+
+// An agent of this test's own.
+class FakeAgent {
+ public:
+  FakeAgent(const std::string& address, const std::string& token)
+      : stub_(v1::Nodes::NewStub(grpc::CreateChannel(address, grpc::InsecureChannelCredentials()))) {
+    if (!token.empty()) context_.AddMetadata("authorization", "Bearer " + token);
+    stream_ = stub_->Connect(&context_);
+  }
+  // How the stream ends after `hello`; OK where it was welcomed.
+  grpc::Status Hello(const v1::NodeHello& hello) {
+    v1::NodeMessage message;
+    *message.mutable_hello() = hello;
+    v1::NodeCommand command;
+    if (stream_->Write(message) && stream_->Read(&command)) return grpc::Status::OK;
+    return stream_->Finish();
+  }
+  ~FakeAgent() { context_.TryCancel(); }
+
+ private:
+  std::unique_ptr<v1::Nodes::Stub> stub_;
+  grpc::ClientContext context_;
+  std::unique_ptr<grpc::ClientReaderWriter<v1::NodeMessage, v1::NodeCommand>> stream_;
+};
+
+v1::NodeHello HelloOf(const std::string& name) {
+  v1::NodeHello hello;
+  hello.set_protocol_version(1);
+  hello.set_name(name);
+  hello.set_instance_id("instance of a test");
+  return hello;
+}
+
+TEST_F(Refusals, AgentsThatMayNotJoin) {
+  const absl::StatusOr<std::string> token = ReadSecretFile(cluster_.folder() / "coordinator/node_token");
+  ASSERT_TRUE(token.ok()) << token.status();
+  const auto answer = [&](const std::string& shown, const v1::NodeHello& hello) {
+    return FakeAgent(cluster_.address(), shown).Hello(hello).error_code();
+  };
+  EXPECT_EQ(answer("", HelloOf("x")), StatusCode::UNAUTHENTICATED);
+  EXPECT_EQ(answer("wrong", HelloOf("x")), StatusCode::UNAUTHENTICATED);
+  EXPECT_EQ(answer(*token, HelloOf("box-1")), StatusCode::ALREADY_EXISTS);
+  EXPECT_EQ(answer(*token, HelloOf("a/b")), StatusCode::INVALID_ARGUMENT);
+  v1::NodeHello newer = HelloOf("x");
+  newer.set_protocol_version(2);
+  EXPECT_EQ(answer(*token, newer), StatusCode::FAILED_PRECONDITION);
+  v1::NodeHello gpus = HelloOf("x");
+  gpus.add_gpus()->set_index(3);
+  EXPECT_EQ(answer(*token, gpus), StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(answer(*token, HelloOf("x")), StatusCode::OK);
+
+  grpc::ClientContext context;
+  v1::ListNodesResponse nodes;
+  ASSERT_TRUE(cluster_.cluster().ListNodes(&context, {}, &nodes).ok());
+  EXPECT_EQ(nodes.nodes_size(), 2) << "box-1 and x, nobody else";
+}
+
+TEST_F(Refusals, GroupsWithoutTheirToken) {
+  const auto stub =
+      v1::Groups::NewStub(grpc::CreateChannel(cluster_.address(), grpc::InsecureChannelCredentials()));
+  grpc::ClientContext context;
+  context.AddMetadata("authorization", "Bearer guess");
+  const auto stream = stub->Attach(&context);
+  v1::GroupMessage message;
+  message.mutable_hello()->set_protocol_version(1);
+  message.mutable_hello()->set_group_id("g1-1");
+  stream->Write(message);
+  v1::GroupCommand command;
+  EXPECT_FALSE(stream->Read(&command));
+  EXPECT_EQ(stream->Finish().error_code(), StatusCode::UNAUTHENTICATED);
+}
+
+}  // namespace
+}  // namespace ovi

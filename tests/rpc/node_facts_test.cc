@@ -1,0 +1,106 @@
+#include "coordinator/rpc/node_facts.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+
+namespace ovi {
+namespace {
+
+v1::NodeHello Hello() {
+  v1::NodeHello hello;
+  hello.set_protocol_version(1);
+  hello.set_name("box-1");
+  hello.set_instance_id("i");
+  for (int i = 0; i < 2; ++i) {
+    v1::Gpu& gpu = *hello.add_gpus();
+    gpu.set_index(i);
+    gpu.set_bytes_total(100);
+  }
+  hello.add_world_sizes(1);
+  hello.add_world_sizes(2);
+  v1::GroupFound& group = *hello.add_groups();
+  group.set_group_id("g1-1");
+  group.add_gpu_indices(0);
+  return hello;
+}
+
+TEST(ParseHello, TakesWhatAnAgentSays) {
+  v1::NodeHello hello = Hello();
+  hello.mutable_gpus(1)->set_health(v1::GPU_HEALTH_FAULTY);
+  hello.add_models()->set_name("m");
+  hello.mutable_models(0)->mutable_memory_need()->set_as_executed_bytes(9);
+  const absl::StatusOr<core::NodeConnected> event = ParseHello(hello);
+  ASSERT_TRUE(event.ok()) << event.status();
+  EXPECT_EQ(event->facts.gpus.size(), 2U);
+  EXPECT_TRUE(event->facts.gpus[1].faulty);
+  EXPECT_EQ(event->facts.models[0].need.as_executed_bytes, 9);
+  EXPECT_EQ(event->groups[0].group, "g1-1");
+}
+
+TEST(ParseHello, RefusesFactsThatCannotBe) {
+  using Spoil = std::function<void(v1::NodeHello&)>;
+  const std::pair<Spoil, absl::StatusCode> rows[] = {
+      {[](v1::NodeHello& h) { h.set_protocol_version(2); }, absl::StatusCode::kFailedPrecondition},
+      {[](v1::NodeHello& h) { h.set_name(""); }, absl::StatusCode::kInvalidArgument},
+      {[](v1::NodeHello& h) { h.set_name("a b"); }, absl::StatusCode::kInvalidArgument},
+      {[](v1::NodeHello& h) { h.set_name(std::string(65, 'a')); }, absl::StatusCode::kInvalidArgument},
+      {[](v1::NodeHello& h) { h.set_instance_id(""); }, absl::StatusCode::kInvalidArgument},
+      {[](v1::NodeHello& h) { h.mutable_gpus(1)->set_index(5); }, absl::StatusCode::kInvalidArgument},
+      {[](v1::NodeHello& h) { h.mutable_gpus(0)->set_bytes_total(-1); }, absl::StatusCode::kInvalidArgument},
+      {[](v1::NodeHello& h) { h.add_world_sizes(1); }, absl::StatusCode::kInvalidArgument},
+      {[](v1::NodeHello& h) { h.mutable_groups(0)->add_gpu_indices(0); }, absl::StatusCode::kInvalidArgument},
+      {[](v1::NodeHello& h) { h.mutable_groups(0)->set_bytes_per_rank(-5); },
+       absl::StatusCode::kInvalidArgument},
+      {[](v1::NodeHello& h) { h.mutable_groups(0)->clear_group_id(); }, absl::StatusCode::kInvalidArgument},
+  };
+  for (const auto& [spoil, code] : rows) {
+    v1::NodeHello hello = Hello();
+    spoil(hello);
+    EXPECT_EQ(ParseHello(hello).status().code(), code) << hello.ShortDebugString();
+  }
+}
+
+TEST(ParseGroupHello, WantsOneGpuARank) {
+  v1::GroupHello hello;
+  hello.set_protocol_version(1);
+  hello.set_group_id("g1-1");
+  hello.set_node("box-1");
+  hello.add_gpu_indices(3);
+  hello.set_world_size(1);
+  ASSERT_TRUE(ParseGroupHello(hello).ok());
+  hello.set_world_size(2);
+  EXPECT_EQ(ParseGroupHello(hello).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(NodeBook, ShowsWhatTheSchedulerKnowsBesideWhatTheAgentSaid) {
+  const v1::NodeHello hello = Hello();
+  NodeBook book;
+  book.Welcome(hello);
+  core::State state;
+  core::Node node;
+  node.facts = ParseHello(hello)->facts;
+  node.connected = true;
+  state.nodes["box-1"] = node;
+  state.groups["g1-1"] = {.id = "g1-1",
+                          .node = "box-1",
+                          .gpu_indices = {1},
+                          .bytes_per_rank = 30,
+                          .model_name = "m",
+                          .state = core::GroupState::kBusy,
+                          .attempt = {4, 2}};
+  const absl::StatusOr<v1::Node> shown = book.Get(state, "box-1");
+  ASSERT_TRUE(shown.ok()) << shown.status();
+  EXPECT_EQ(shown->state(), v1::NODE_STATE_READY);
+  EXPECT_EQ(shown->gpu_bytes_reserved(1), 30);
+  EXPECT_EQ(shown->groups(0).state(), v1::GROUP_STATE_BUSY);
+  EXPECT_EQ(shown->groups(0).job_id(), "4");
+  state.drained["box-1"] = "disk";
+  EXPECT_EQ(book.Get(state, "box-1")->drain_reason(), "disk");
+  state.nodes["box-1"].connected = false;
+  EXPECT_EQ(book.List(state).at(0).state(), v1::NODE_STATE_LOST);
+  EXPECT_EQ(book.Get(state, "other").status().code(), absl::StatusCode::kNotFound);
+}
+
+}  // namespace
+}  // namespace ovi

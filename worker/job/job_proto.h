@@ -1,0 +1,23 @@
+// The edge between ovi.v1.JobSpec and JobSpec: what a client may ask of the cluster, checked field by field.
+// Pure.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "ovi/v1/job.pb.h"
+#include "worker/job/job_spec.h"
+
+namespace ovi {
+
+// Everything that is wrong with `spec` and can be seen without a model, a file or a GPU; the limits are those
+// of docs/job-config.md. `field` is the path below "spec", as in "sample_steps" or "loras[2].path". Empty: it
+// can be run, or at least tried.
+std::vector<v1::FieldViolation> CheckJobSpec(const v1::JobSpec& spec);
+
+// The job of one prompt. `image_path` stays "" in mode i2v: the first frame travels as bytes.
+// INVALID_ARGUMENT with the first violation.
+absl::StatusOr<JobSpec> JobFromProto(const v1::JobSpec& spec);
+
+}  // namespace ovi
