@@ -24,13 +24,15 @@ DiskSpace::DiskSpace(std::string folder, std::int64_t bytes_free_min, BytesFree 
 
 absl::StatusOr<DiskReservation> DiskSpace::Reserve(std::int64_t bytes) {
   OVI_ASSIGN_OR_RETURN(const std::int64_t bytes_free, bytes_free_(folder_));
-  const std::lock_guard lock(mutex_);
-  if (bytes_free - bytes_reserved_ - bytes_free_min_ < bytes) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat(folder_, ": disk: bytes_needed=", bytes, " bytes_free=", bytes_free,
-                     " bytes_reserved=", bytes_reserved_, " bytes_free_min=", bytes_free_min_));
+  {
+    const std::lock_guard lock(mutex_);
+    if (bytes_free - bytes_reserved_ - bytes_free_min_ < bytes) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat(folder_, ": disk: bytes_needed=", bytes, " bytes_free=", bytes_free,
+                       " bytes_reserved=", bytes_reserved_, " bytes_free_min=", bytes_free_min_));
+    }
+    bytes_reserved_ += bytes;
   }
-  bytes_reserved_ += bytes;
   return DiskReservation(*this, bytes);
 }
 

@@ -77,32 +77,27 @@ void AttachNamed(Step& step, Group& group, Job& job, const AttemptRef& running) 
   job.last_sign_at = step.at();
   group.state = GroupState::kBusy;
   group.attempt = ref;
-  if (running == ref) {
-    if (job.cancel_requested) step.Order(CancelAttempt{.group = group.id, .attempt = ref});
+  if (running != AttemptRef{} && running != ref) {
+    // An attempt that we ended keeps it from ours. Its report makes us send RunAttempt.
+    step.Order(CancelAttempt{.group = group.id, .attempt = running});
     return;
   }
-  const bool waits = running == AttemptRef{};
-  if (job.cancel_requested) EndAttempt(step, job, {.end = AttemptEnd::kCancelled});  // it never began
-  if (waits && job.cancel_requested) {
-    MakeIdle(step, group);
-  } else if (waits) {
-    step.Order(RunAttempt{.group = group.id, .attempt = ref});
-  } else {
-    // An attempt that we ended keeps it from ours. Its report makes us send RunAttempt.
-    if (job.cancel_requested) group.attempt = running;
-    step.Order(CancelAttempt{.group = group.id, .attempt = running});
-  }
+  // Also for one that is being cancelled: its report ends it, whether it had begun or not.
+  if (running != ref) step.Order(RunAttempt{.group = group.id, .attempt = ref});
+  if (job.cancel_requested) step.Order(CancelAttempt{.group = group.id, .attempt = ref});
 }
 
 // No current attempt is meant for the group.
 void AttachOther(Step& step, Group& group, const AttemptRef& running) {
-  if (running == AttemptRef{}) {
+  const bool has_late_one = group.state == GroupState::kBusy;
+  if (running == AttemptRef{} && !has_late_one) {
     MakeIdle(step, group);
     return;
   }
+  // One that is known to have a late attempt on its hands is free when it has reported that, not before.
+  if (running != AttemptRef{}) group.attempt = running;
   group.state = GroupState::kBusy;
-  group.attempt = running;
-  step.Order(CancelAttempt{.group = group.id, .attempt = running});
+  step.Order(CancelAttempt{.group = group.id, .attempt = group.attempt});
 }
 
 }  // namespace

@@ -10,7 +10,6 @@
 namespace ovi::core {
 namespace {
 
-
 // The option without a look at what is free. bytes_per_rank 0 when no node has the model.
 Option OptionEver(const State& state, const JobRequest& request, int size) {
   Option option{.world_size = size};

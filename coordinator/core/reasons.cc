@@ -67,9 +67,8 @@ absl::Status DoesNotFit(const State& state, const JobRequest& request) {
                                                       Quoted(request.model_name), " needs",
                                                       request.reference ? " in precision reference" : ""));
   }
-  const std::string needs =
-      absl::StrCat("needs ", Gpus(size), " with ", FormatBytes(BytesNeeded(nearest->facts, request)),
-                   size == 1 ? "; " : " each on one node; ");
+  const std::string needs = absl::StrCat("needs ", GpusWith(size, BytesNeeded(nearest->facts, request)),
+                                         size == 1 ? "; " : " each on one node; ");
   if (most >= size) {
     return absl::FailedPreconditionError(
         absl::StrCat(needs, nearest->facts.name, " has them, but its workers run with ",
@@ -159,7 +158,7 @@ std::string PendingReason(const State& state, const JobRequest& request, const s
   const int size = search.sizes.back();
   const MostFree most = FindMostFree(inventory, request, avoid);
   return absl::StrCat(
-      "waits for ", Gpus(size), " with ", FormatBytes(most.bytes), " free",
+      "waits for ", GpusWith(size, most.bytes), " free",
       most.count == 0 ? " (none is)" : absl::StrCat(" (largest free: ", most.count, " on ", most.node, ")"));
 }
 

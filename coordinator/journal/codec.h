@@ -27,7 +27,8 @@ absl::StatusOr<core::Change> DecodeChange(int kind, std::string_view payload);
 // 0 for what concerns no job.
 core::JobId JobOf(const core::Change& change);
 
-// Differs when one byte of a row does; SQLite itself would not notice (FNV-1a, 64 bit).
+// Differs when one byte of a row does; SQLite itself would not notice. The same on little-endian machines
+// only.
 std::int64_t ChecksumOf(core::JobId job, int kind, std::string_view payload);
 
 }  // namespace ovi

@@ -34,10 +34,10 @@ absl::StatusOr<LockFile> LockFile::Acquire(const std::string& path, const std::s
     return absl::FailedPreconditionError(absl::StrCat(
         what, ": in use by ", known ? absl::StrCat("process ", pid) : "another process", " (", path, ")"));
   }
-  // The pid is for the message alone, so a disk too full to write it is no reason to refuse.
+  // The pid is for the message alone, so a disk too full to hold it is no reason to refuse (errno: for
+  // compilers who want that result used).
   const std::string pid = absl::StrCat(::getpid(), "\n");
-  if (::ftruncate(fd.get(), 0) == 0) [[maybe_unused]]
-    const ssize_t ignored = ::pwrite(fd.get(), pid.data(), pid.size(), 0);
+  if (::ftruncate(fd.get(), 0) == 0 && ::pwrite(fd.get(), pid.data(), pid.size(), 0) < 0) errno = 0;
   return LockFile(std::move(fd));
 }
 

@@ -63,8 +63,8 @@ class InputReceiver final : public grpc::ServerReadReactor<v1::UploadInputReques
 // Takes one file of a result. Owns itself.
 class ArtifactReceiver final : public grpc::ServerReadReactor<v1::UploadArtifactRequest> {
  public:
-  ArtifactReceiver(grpc::CallbackServerContext& context, ArtifactStore& artifacts, AllowUpload allow)
-      : context_(context), artifacts_(artifacts), allow_(std::move(allow)) {
+  ArtifactReceiver(grpc::CallbackServerContext& context, ArtifactStore& artifacts, UploadGate gate)
+      : context_(context), artifacts_(artifacts), gate_(std::move(gate)) {
     StartRead(&request_);
   }
 
@@ -86,12 +86,18 @@ class ArtifactReceiver final : public grpc::ServerReadReactor<v1::UploadArtifact
       Finish(grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "an upload starts with `begin`"));
       return;
     }
-    allow_(request_.begin(), [this](const absl::Status& allowed) {
-      const absl::Status begun = allowed.ok() ? Open() : allowed;
-      if (begun.ok()) {
+    // The file first, on this thread: the one that decides must not wait for a disk.
+    const absl::Status known = gate_.check(request_.begin());
+    const absl::Status opened = known.ok() ? Open() : known;
+    if (!opened.ok()) {
+      Finish(ToGrpcStatus(opened));
+      return;
+    }
+    gate_.allow(request_.begin(), [this](const absl::Status& allowed) {
+      if (allowed.ok()) {
         StartRead(&request_);
       } else {
-        Finish(ToGrpcStatus(begun));
+        Finish(ToGrpcStatus(allowed));
       }
     });
   }
@@ -116,7 +122,7 @@ class ArtifactReceiver final : public grpc::ServerReadReactor<v1::UploadArtifact
 
   grpc::CallbackServerContext& context_;
   ArtifactStore& artifacts_;
-  AllowUpload allow_;
+  UploadGate gate_;
   std::unique_ptr<Upload> upload_;
   v1::UploadArtifactRequest request_;
 };
@@ -131,8 +137,8 @@ grpc::ServerReadReactor<v1::UploadInputRequest>* ReceiveInput(grpc::CallbackServ
 
 grpc::ServerReadReactor<v1::UploadArtifactRequest>* ReceiveArtifact(grpc::CallbackServerContext& context,
                                                                     ArtifactStore& artifacts,
-                                                                    AllowUpload allow) {
-  return new ArtifactReceiver(context, artifacts, std::move(allow));
+                                                                    UploadGate gate) {
+  return new ArtifactReceiver(context, artifacts, std::move(gate));
 }
 
 }  // namespace ovi

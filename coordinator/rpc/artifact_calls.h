@@ -71,11 +71,17 @@ grpc::ServerReadReactor<v1::UploadInputRequest>* ReceiveInput(grpc::CallbackServ
                                                               ArtifactStore& artifacts,
                                                               v1::UploadInputResponse& response);
 
-// `allow(begin, decided)` is asked once the first message is there and calls `decided` once, from any thread.
-using AllowUpload = std::function<void(const v1::UploadArtifactRequest::Begin& begin,
-                                       std::function<void(absl::Status)> decided)>;
+// Who may hand over files, asked once the first message is there.
+struct UploadGate {
+  // At once: may this caller speak for the group at all?
+  std::function<absl::Status(const v1::UploadArtifactRequest::Begin& begin)> check;
+  // Calls `decided` once, from any thread.
+  std::function<void(const v1::UploadArtifactRequest::Begin& begin,
+                     std::function<void(absl::Status)> decided)>
+      allow;
+};
 grpc::ServerReadReactor<v1::UploadArtifactRequest>* ReceiveArtifact(grpc::CallbackServerContext& context,
                                                                     ArtifactStore& artifacts,
-                                                                    AllowUpload allow);
+                                                                    UploadGate gate);
 
 }  // namespace ovi

@@ -108,21 +108,19 @@ grpc::ServerBidiReactor<v1::GroupMessage, v1::GroupCommand>* GroupsService::Atta
 
 grpc::ServerReadReactor<v1::UploadArtifactRequest>* GroupsService::UploadArtifact(
     grpc::CallbackServerContext* context, v1::UploadArtifactResponse* /*response*/) {
-  return ReceiveArtifact(
-      *context, parts_.artifacts,
-      [this, context](const v1::UploadArtifactRequest::Begin& begin,
+  UploadGate gate;
+  gate.check = [this, context](const v1::UploadArtifactRequest::Begin& begin) {
+    return parts_.credentials.CheckGroup(*context, begin.group_id());
+  };
+  gate.allow = [this](const v1::UploadArtifactRequest::Begin& begin,
                       std::function<void(absl::Status)> decided) {
-        const absl::Status known = parts_.credentials.CheckGroup(*context, begin.group_id());
-        if (!known.ok()) {
-          decided(known);
-          return;
-        }
-        parts_.controller.Post(
-            core::ArtifactBegun{.group = begin.group_id(), .attempt = FromProto(begin.attempt())},
-            [decided = std::move(decided)](const absl::StatusOr<core::JobId>& allowed) {
-              decided(allowed.status());
-            });
-      });
+    parts_.controller.Post(
+        core::ArtifactBegun{.group = begin.group_id(), .attempt = FromProto(begin.attempt())},
+        [decided = std::move(decided)](const absl::StatusOr<core::JobId>& allowed) {
+          decided(allowed.status());
+        });
+  };
+  return ReceiveArtifact(*context, parts_.artifacts, std::move(gate));
 }
 
 grpc::ServerWriteReactor<v1::DownloadInputResponse>* GroupsService::DownloadInput(

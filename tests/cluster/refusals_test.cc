@@ -149,7 +149,7 @@ v1::ErrorDetail DetailOf(const grpc::Status& status) {
   v1::ErrorDetail detail;
   EXPECT_TRUE(details.ParseFromString(status.error_details()));
   EXPECT_EQ(details.code(), static_cast<int>(status.error_code()));
-  if (details.details_size() > 0) EXPECT_TRUE(details.details(0).UnpackTo(&detail));
+  EXPECT_TRUE(details.details_size() == 0 || details.details(0).UnpackTo(&detail));
   return detail;
 }
 
