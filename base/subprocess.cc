@@ -86,12 +86,14 @@ class SigpipeSwallowed {
 struct ChildPlan {
   const char* program = nullptr;
   char* const* argv = nullptr;
+  char* const* environment = nullptr;
   const InheritedFd* fds = nullptr;  // sources lie above every target, so no dup2 overwrites a later source
   std::size_t fds_count = 0;
   int error_fd = -1;
   pid_t parent = 0;
   bool dies_with_parent = false;
   bool own_process_group = false;
+  bool own_session = false;
 };
 
 [[noreturn]] void RunChild(const ChildPlan& plan) {
@@ -110,7 +112,8 @@ struct ChildPlan {
   for (std::size_t i = 0; i < plan.fds_count && ready; ++i) {
     ready = ::dup2(plan.fds[i].parent_fd, plan.fds[i].child_fd) >= 0;
   }
-  if (ready && plan.own_process_group) ready = ::setpgid(0, 0) == 0;
+  if (ready && plan.own_process_group && !plan.own_session) ready = ::setpgid(0, 0) == 0;
+  if (ready && plan.own_session) ready = ::setsid() >= 0;
   if (ready && plan.dies_with_parent) {
     ready = ::prctl(PR_SET_PDEATHSIG, SIGKILL) == 0;
     if (::getppid() != plan.parent) ::_exit(127);  // it died before we asked
@@ -119,7 +122,7 @@ struct ChildPlan {
     sigset_t none;
     ::sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
-    ::execve(plan.program, plan.argv, environ);
+    ::execve(plan.program, plan.argv, plan.environment);
   }
   const int error = errno;
   // A failed write leaves the parent with an empty pipe and exit code 127, which says the same less well.
@@ -160,6 +163,14 @@ void KeepTail(int fd, int stop_fd, std::size_t bytes_max, std::string* tail) {
       if (::poll(polled, 2, -1) > 0 && polled[1].revents != 0) stopping = true;
     }
   }
+}
+
+// As execve wants them. They point into `texts`.
+std::vector<char*> PointersTo(const std::vector<std::string>& texts) {
+  std::vector<char*> pointers;
+  for (const std::string& text : texts) pointers.push_back(const_cast<char*>(text.c_str()));
+  pointers.push_back(nullptr);
+  return pointers;
 }
 
 ExitStatus Decode(int wait_status) {
@@ -279,9 +290,9 @@ absl::StatusOr<std::unique_ptr<Subprocess>> Subprocess::Start(const std::vector<
   OVI_ASSIGN_OR_RETURN(UniqueFd error_fd, DuplicateAbove(error_pipe.write_end.get(), child_fd_max + 1));
   error_pipe.write_end.Reset();
 
-  std::vector<char*> arguments;
-  for (const std::string& argument : argv) arguments.push_back(const_cast<char*>(argument.c_str()));
-  arguments.push_back(nullptr);
+  const std::vector<char*> arguments = PointersTo(argv);
+  std::vector<char*> variables;
+  if (options.environment) variables = PointersTo(*options.environment);
 
   {
     const AllSignalsBlocked blocked;  // the reader thread inherits the mask, so signals go to the others
@@ -299,12 +310,14 @@ absl::StatusOr<std::unique_ptr<Subprocess>> Subprocess::Start(const std::vector<
     }
     state->pid = Spawn({.program = state->program.c_str(),
                         .argv = arguments.data(),
+                        .environment = options.environment ? variables.data() : environ,
                         .fds = wanted.data(),
                         .fds_count = wanted.size(),
                         .error_fd = error_fd.get(),
                         .parent = ::getpid(),
                         .dies_with_parent = options.dies_with_parent,
-                        .own_process_group = options.own_process_group});
+                        .own_process_group = options.own_process_group,
+                        .own_session = options.own_session});
     if (state->pid < 0) return SystemError(absl::StrCat("cannot start ", state->program), errno);
   }
 
@@ -362,6 +375,15 @@ ExitStatus Subprocess::Wait() {
 
 bool Subprocess::HasEnded() {
   return state_->Reap(WNOHANG);
+}
+
+pid_t Subprocess::Detach() {
+  OVI_CHECK(!state_->stderr_reader.joinable());
+  CloseStdin();
+  state_->stdout_fd.Reset();
+  state_->ended = true;
+  state_->exit = {.code = -1, .signal = 0};
+  return state_->pid;
 }
 
 const std::string& Subprocess::stderr_tail() const {

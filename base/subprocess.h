@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -51,6 +52,11 @@ struct SubprocessOptions {
   bool dies_with_parent = false;
   // Ctrl-C at the terminal then reaches the caller only, which decides what becomes of the child.
   bool own_process_group = false;
+  // A session of its own (and a process group with it): no terminal's signals, and all that it starts can be
+  // told by the session's id, which is its pid.
+  bool own_session = false;
+  // "NAME=value" each; without it the child gets ours.
+  std::optional<std::vector<std::string>> environment;
 };
 
 // The file that would run: `name` itself where it has a slash, else the first match in PATH. NOT_FOUND.
@@ -82,6 +88,10 @@ class Subprocess {
   ExitStatus Wait();
   // As Wait, without waiting: true once the child has ended.
   bool HasEnded();
+
+  // Gives it up: this object neither kills nor reaps it any more (stdin and stdout pipes are closed), and all
+  // that remains to call is the destructor. Not for one with a stderr pipe, whose reader would wait for it.
+  pid_t Detach();
 
   // The last stderr_bytes_max bytes of its stderr. Only once it has ended.
   const std::string& stderr_tail() const;

@@ -89,7 +89,6 @@ Ending WhyNotStart(const Step& step, const State& state, const Group& group) {
 Ending WhyNotGoOn(const Step& step, const State& state, const Group& group, const Job& job) {
   const Policy& policy = step.policy();
   const TimeMs heard_at = std::max(group.changed_at, job.last_sign_at);
-  if (CancelIsOverdue(step, state, job)) return CancelUnanswered(policy);
   if (!group.attached && step.at() - heard_at >= policy.reconnect_ms_max) {
     return {.end = AttemptEnd::kNodeFail,
             .message =
@@ -111,8 +110,9 @@ void CheckWorking(Step& step, Group& group) {
     if (step.at() - group.changed_at >= step.policy().cancel_ms_max) Stop(step, group);
     return;
   }
-  Ending ending = group.state == GroupState::kStarting ? WhyNotStart(step, state, group)
-                                                       : WhyNotGoOn(step, state, group, *job);
+  Ending ending = CancelIsOverdue(step, state, *job)     ? CancelUnanswered(step.policy())
+                  : group.state == GroupState::kStarting ? WhyNotStart(step, state, group)
+                                                         : WhyNotGoOn(step, state, group, *job);
   if (ending.end == AttemptEnd::kNone) return;
   EndAttempt(step, *job, std::move(ending));
   Stop(step, group);

@@ -10,6 +10,7 @@
 #include "kernels/cpu/gemm_epilogue.h"
 #include "kernels/cpu/gemm_onednn.h"
 #include "kernels/cpu/gemm_portable.h"
+#include "kernels/cpu/gemm_vnni.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/quantise.h"
 #include "kernels/cpu/scratch.h"
@@ -42,17 +43,21 @@ const std::byte* PreparedRow(const GemmWeight& dst, const HostTensor& src, std::
 
 absl::Status PackByRows(const GemmWeight& dst, const HostTensor& src, GemmKernel kernel) {
   // Whole panels a thread: rows of a panel share cache lines.
-  constexpr std::int64_t kPanel = AmxLayout::kPanelRows;
-  const AmxLayout layout(dst.dtype, dst.n, dst.k);
+  const std::int64_t panel_rows =
+      kernel == GemmKernel::kVnni ? VnniLayout::kPanelRows : AmxLayout::kPanelRows;
+  const AmxLayout amx(dst.dtype, dst.n, dst.k);
+  const VnniLayout vnni(dst.n, dst.k);
   std::atomic<bool> ok = true;
-  ParallelForEach((dst.n + kPanel - 1) / kPanel, [&](std::int64_t panel) {
+  ParallelForEach((dst.n + panel_rows - 1) / panel_rows, [&](std::int64_t panel) {
     thread_local Scratch scratch;
-    for (std::int64_t row = panel * kPanel; row < std::min(dst.n, (panel + 1) * kPanel); ++row) {
+    for (std::int64_t row = panel * panel_rows; row < std::min(dst.n, (panel + 1) * panel_rows); ++row) {
       const std::byte* values = PreparedRow(dst, src, row, scratch);
       if (values == nullptr) {
         ok = false;
       } else if (kernel == GemmKernel::kAmx) {
-        PackAmxRow(layout, row, values, dst.k * ElementBytes(dst.dtype), dst.storage.data);
+        PackAmxRow(amx, row, values, dst.k * ElementBytes(dst.dtype), dst.storage.data);
+      } else if (kernel == GemmKernel::kVnni) {
+        PackVnniRow(vnni, row, reinterpret_cast<const std::int8_t*>(values), dst.k, dst.storage.data);
       } else {
         PackPortableRow(dst.dtype, dst.k, row, values, dst.storage.data);
       }
@@ -66,8 +71,8 @@ absl::Status PackByRows(const GemmWeight& dst, const HostTensor& src, GemmKernel
 GemmKernel ChooseGemmKernel(DType weight_dtype, const Features& features) {
   if (weight_dtype == DType::kF32) return GemmKernel::kOneDnn;
   if (features.amx) return GemmKernel::kAmx;
-  const bool onednn = weight_dtype == DType::kI8 ? features.avx512_vnni : features.avx512;
-  return onednn ? GemmKernel::kOneDnn : GemmKernel::kPortable;
+  if (weight_dtype == DType::kI8) return features.avx512_vnni ? GemmKernel::kVnni : GemmKernel::kPortable;
+  return features.avx512 ? GemmKernel::kOneDnn : GemmKernel::kPortable;
 }
 
 std::string_view GemmKernelName(GemmKernel kernel) {
@@ -76,6 +81,8 @@ std::string_view GemmKernelName(GemmKernel kernel) {
       return "onednn";
     case GemmKernel::kAmx:
       return "amx";
+    case GemmKernel::kVnni:
+      return "vnni";
     case GemmKernel::kPortable:
       return "portable";
   }
@@ -101,6 +108,9 @@ absl::StatusOr<GemmWeight> AllocateGemmWeight(Arena& arena, DType dtype, std::in
     }
     case GemmKernel::kAmx:
       bytes = AmxLayout(dtype, n, k).bytes();
+      break;
+    case GemmKernel::kVnni:
+      bytes = VnniLayout(n, k).bytes();
       break;
     case GemmKernel::kPortable:
       bytes = PortableGemmBytes(dtype, n, k);
@@ -130,6 +140,8 @@ absl::Status RunGemm(const Gemm& op, GemmKernel kernel) {
       return RunOneDnnGemm(op);
     case GemmKernel::kAmx:
       return RunAmxGemm(op);
+    case GemmKernel::kVnni:
+      return RunVnniGemm(op);
     case GemmKernel::kPortable:
       return RunPortableGemm(op);
   }

@@ -5,10 +5,9 @@
 //   bf16    with AMX            own tiles (gemm_amx.h): Debian's oneDNN 2.6.3 reaches 0.12-0.23 of that peak
 //   bf16    with AVX-512        oneDNN: 0.91-0.96 of the VDPBF16PS peak on Zen 5
 //   i8      with AMX            own tiles
-//   i8      with AVX-512 VNNI   oneDNN
-//   else                        portable loops (gemm_portable.h): older instructions saturate in oneDNN's
-//   int8 and
-//                               its bf16 needs AVX-512
+//   i8      with AVX-512 VNNI   own loops (gemm_vnni.h): oneDNN reaches 0.6 of that peak
+//   else                        portable loops (gemm_portable.h): oneDNN's bf16 needs AVX-512, and older
+//                               instructions saturate in its int8
 //
 // A weight's layout follows from its dtype and the processor, so weights never leave the process that packed
 // them.
@@ -26,7 +25,7 @@ namespace ovi::cpu {
 
 struct Features;
 
-enum class GemmKernel { kOneDnn, kAmx, kPortable };
+enum class GemmKernel { kOneDnn, kAmx, kVnni, kPortable };
 GemmKernel ChooseGemmKernel(DType weight_dtype, const Features& features);
 std::string_view GemmKernelName(GemmKernel kernel);
 
@@ -42,7 +41,8 @@ absl::Status PackGemmWeight(const GemmWeight& dst, const HostTensor& src);
 // width.
 absl::Status RunGemm(const Gemm& op);
 
-// The same with a kernel of the caller's choice, for tests and measurements: all three take the same one.
+// The same with a kernel of the caller's choice, for tests and measurements: all three take the same one, and
+// one that has the dtype: kOneDnn f32 and bf16, kVnni int8, the others bf16 and int8.
 absl::StatusOr<GemmWeight> AllocateGemmWeight(Arena& arena, DType dtype, std::int64_t n, std::int64_t k,
                                               std::string_view what, GemmKernel kernel);
 absl::Status PackGemmWeight(const GemmWeight& dst, const HostTensor& src, GemmKernel kernel);

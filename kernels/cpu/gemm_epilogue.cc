@@ -31,6 +31,14 @@ void FinishRow(const Sum* sums, std::int64_t count, float a_scale, const float* 
   }
 }
 
+// The rows of a window lie far apart, which the processor does not foresee: without this a gated layer of
+// 1024 rows takes a tenth longer on AMX. The same for `out` gains nothing.
+template <typename T>
+void PrefetchRow(const T* row, std::int64_t count) {
+  constexpr std::int64_t kLine = 64 / std::int64_t{sizeof(T)};
+  for (std::int64_t i = 0; i < count; i += kLine) __builtin_prefetch(row + i);
+}
+
 template <typename Sum, typename Out, typename Residual, Activation kActivation, Tail kTail>
 void FinishRows(const Gemm& op, const GemmWindow& window, const Sum* sums, std::int64_t stride) {
   const std::int64_t n = op.weight->n;
@@ -50,6 +58,10 @@ void FinishRows(const Gemm& op, const GemmWindow& window, const Sum* sums, std::
   if (residual != nullptr) residual += ElementOffset(window.row, n, window.column);
   RunVectorised([&] {
     for (std::int64_t row = 0; row < window.rows; ++row) {
+      constexpr std::int64_t kAhead = 4;
+      if (kTail != Tail::kPlain && row + kAhead < window.rows) {
+        PrefetchRow(residual + ElementOffset(row + kAhead, n, 0), window.columns);
+      }
       for (std::int64_t begin = 0; begin < window.columns; begin += kColumns) {
         const std::int64_t count = window.columns - begin < kColumns ? window.columns - begin : kColumns;
         const std::int64_t at = ElementOffset(row, n, begin);

@@ -7,7 +7,6 @@
 #include "kernels/cpu/gemm_epilogue.h"
 #include "kernels/cpu/onednn.h"
 #include "kernels/cpu/parallel.h"
-#include "kernels/cpu/quantise.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/weight_rows.h"
 
@@ -46,8 +45,7 @@ memory::desc PackedDesc(DType dtype, std::int64_t n, std::int64_t k) {
   static PrimitiveCache<memory::desc> cache(256);
   return *cache.Get({static_cast<std::int64_t>(dtype), n, k}, [&] {
     const memory::desc any({k, n}, DnnlType(dtype), memory::format_tag::any);
-    const DType sums = dtype == DType::kI8 ? DType::kI32 : DType::kF32;
-    return MakeDesc(kChunk, dtype, sums, false, any).weights_desc();
+    return MakeDesc(kChunk, dtype, DType::kF32, false, any).weights_desc();
   });
 }
 
@@ -105,28 +103,6 @@ void PackConverted(const GemmWeight& dst, const HostTensor& src) {
   }
 }
 
-void PackQuantised(const GemmWeight& dst, const HostTensor& src) {
-  constexpr std::int64_t kRows = 64;
-  std::vector<std::int8_t> q(static_cast<std::size_t>(dst.n * dst.k));
-  std::vector<float> rows(static_cast<std::size_t>(kRows * dst.k));
-  auto* scale = reinterpret_cast<float*>(dst.scale.data);
-  for (std::int64_t begin = 0; begin < dst.n; begin += kRows) {
-    ParallelFor(std::min(kRows, dst.n - begin), 1, [&](std::int64_t from, std::int64_t to) {
-      for (std::int64_t row = from; row < to; ++row) {
-        float* const floats = rows.data() + row * dst.k;
-        ConvertWeightRow(src, begin + row, floats);
-        scale[begin + row] = QuantiseRow(floats, dst.k, q.data() + (begin + row) * dst.k);
-      }
-    });
-  }
-  memory source(memory::desc({dst.k, dst.n}, memory::data_type::s8, memory::dims{1, dst.k}), DnnlEngine(),
-                q.data());
-  memory target(PackedDesc(dst.dtype, dst.n, dst.k), DnnlEngine(), dst.storage.data);
-  dnnl::stream stream(DnnlEngine());
-  dnnl::reorder(source, target).execute(stream, source, target);
-  stream.wait();
-}
-
 }  // namespace
 
 absl::StatusOr<std::int64_t> OneDnnGemmBytes(DType dtype, std::int64_t n, std::int64_t k) {
@@ -141,9 +117,7 @@ absl::StatusOr<std::int64_t> OneDnnGemmBytes(DType dtype, std::int64_t n, std::i
 
 absl::Status PackOneDnnWeight(const GemmWeight& dst, const HostTensor& src) {
   return CatchDnnl("gemm weight", [&] {
-    if (dst.dtype == DType::kI8) {
-      PackQuantised(dst, src);
-    } else if (dst.dtype == DType::kBF16) {
+    if (dst.dtype == DType::kBF16) {
       PackConverted<BFloat16>(dst, src);
     } else {
       PackConverted<float>(dst, src);
@@ -158,12 +132,14 @@ absl::Status RunOneDnnGemm(const Gemm& op) {
   const std::int64_t k = op.weight->k;
   const DType type = op.weight->dtype;
   // With nothing after the bias, oneDNN rounds and writes out by itself.
-  const bool direct = type != DType::kI8 && op.activation == Activation::kNone && op.residual.empty() &&
+  const bool direct = op.activation == Activation::kNone && op.residual.empty() &&
                       (op.out.dtype == DType::kF32 || op.out.dtype == type);
-  const DType sums_type = type == DType::kI8 ? DType::kI32 : DType::kF32;
   thread_local Scratch scratch;
-  std::byte* sums = direct ? nullptr : scratch.Reserve(std::min(m, kChunk) * n * ElementBytes(sums_type));
-  if (!direct && sums == nullptr) return absl::ResourceExhaustedError("gemm: out of host memory");
+  float* sums = nullptr;
+  if (!direct) {
+    sums = reinterpret_cast<float*>(scratch.Reserve(std::min(m, kChunk) * n * std::int64_t{sizeof(float)}));
+    if (sums == nullptr) return absl::ResourceExhaustedError("gemm: out of host memory");
+  }
   return CatchDnnl("gemm", [&]() -> absl::Status {
     for (std::int64_t row = 0; row < m; row += kChunk) {
       const std::int64_t rows = std::min(kChunk, m - row);
@@ -174,15 +150,10 @@ absl::Status RunOneDnnGemm(const Gemm& op) {
         if (absl::Status status = Execute(*matmul, op, a, y); !status.ok()) return status;
         continue;
       }
-      const auto matmul = PreparedMatmul(rows, type, sums_type, false, n, k);
+      const auto matmul = PreparedMatmul(rows, type, DType::kF32, false, n, k);
       if (absl::Status status = Execute(*matmul, op, a, sums); !status.ok()) return status;
       ParallelFor(rows, 8, [&](std::int64_t begin, std::int64_t end) {
-        const GemmWindow window{row + begin, end - begin, 0, n};
-        if (type == DType::kI8) {
-          FinishGemm(op, window, reinterpret_cast<const std::int32_t*>(sums) + begin * n, n);
-        } else {
-          FinishGemm(op, window, reinterpret_cast<const float*>(sums) + begin * n, n);
-        }
+        FinishGemm(op, {row + begin, end - begin, 0, n}, sums + begin * n, n);
       });
     }
     return absl::OkStatus();

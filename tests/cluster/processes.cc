@@ -4,14 +4,17 @@
 #include <charconv>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
+#include <string>
 
 namespace ovi {
 namespace {
 
+// "" for a process that ends just now.
 std::string FileText(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
+  std::string text;
+  std::getline(file, text, '\xff');  // no command line holds it: the whole file
+  return text;
 }
 
 std::vector<std::string> Arguments(const std::string& cmdline) {

@@ -101,12 +101,15 @@ void TestCluster::StartCoordinator() {
   for (const std::string& set : options_.coordinator_sets) argv.insert(argv.end(), {"--set", set});
   coordinator_ = Launch(argv);
   ASSERT_NE(coordinator_, nullptr);
-  grpc::ClientContext context;
-  context.set_deadline(In(kStartSeconds));
-  context.set_wait_for_ready(true);
-  v1::ClusterInfoResponse info;
-  const grpc::Status answered = cluster_->ClusterInfo(&context, {}, &info);
-  ASSERT_TRUE(answered.ok()) << answered.error_message() << (coordinator_->HasEnded() ? "; it ended" : "");
+  // The channel may not have noticed yet that the coordinator before this one died.
+  const bool answers = Await(kStartSeconds, [this] {
+    grpc::ClientContext context;
+    context.set_deadline(In(kStartSeconds));
+    context.set_wait_for_ready(true);
+    v1::ClusterInfoResponse info;
+    return coordinator_->HasEnded() || cluster_->ClusterInfo(&context, {}, &info).ok();
+  });
+  ASSERT_TRUE(answers && !coordinator_->HasEnded()) << "the coordinator does not answer, or ended";
 }
 
 void TestCluster::StartAgent(const std::string& name, const std::vector<std::string>& sets) {
@@ -227,16 +230,22 @@ bool TestCluster::AwaitNoGroupProcesses(int seconds) const {
 }
 
 bool TestCluster::AwaitFile(const std::string& end, int seconds) const {
-  return Await(seconds, [&] {
-    // Files come and go while one looks.
-    std::error_code error;
-    for (std::filesystem::recursive_directory_iterator it(folder_.path(), error), last; it != last;
-         it.increment(error)) {
-      if (error) return false;
-      if (it->path().string().ends_with(end)) return true;
-    }
-    return false;
-  });
+  return Await(seconds, [&] { return HasFile(end); });
+}
+
+bool TestCluster::AwaitNoFile(const std::string& end, int seconds) const {
+  return Await(seconds, [&] { return !HasFile(end); });
+}
+
+bool TestCluster::HasFile(const std::string& end) const {
+  // Files come and go while one looks.
+  std::error_code error;
+  for (std::filesystem::recursive_directory_iterator it(folder_.path(), error), last; it != last;
+       it.increment(error)) {
+    if (error) return false;
+    if (it->path().string().ends_with(end)) return true;
+  }
+  return false;
 }
 
 pid_t TestCluster::PidOf(const std::string& program) const {

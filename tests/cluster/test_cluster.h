@@ -67,9 +67,13 @@ class TestCluster {
   bool AwaitNoGroupProcesses(int seconds = 20) const;
   // Waits until a group has a finished file of that ending among its results.
   bool AwaitFile(const std::string& end, int seconds) const;
+  // Waits until no file of that ending is left anywhere in the cluster's folders.
+  bool AwaitNoFile(const std::string& end, int seconds) const;
   pid_t PidOf(const std::string& program) const;  // the first such process of a group; 0 = none
 
  private:
+  bool HasFile(const std::string& end) const;
+
   TempFolder folder_;
   Options options_;
   int port_ = 0;

@@ -18,6 +18,7 @@
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/gemm_amx.h"
 #include "kernels/cpu/gemm_epilogue.h"
+#include "kernels/cpu/gemm_vnni.h"
 #include "kernels/cpu/parallel.h"
 #include "tests/kernels/test_block.h"
 
@@ -31,7 +32,8 @@ std::vector<GemmKernel> KernelsFor(DType dtype) {
   const cpu::Features& features = cpu::CpuFeatures();
   if (dtype == DType::kF32) return {GemmKernel::kOneDnn};
   std::vector<GemmKernel> kernels = {GemmKernel::kPortable};
-  if (dtype == DType::kI8 ? features.avx512_vnni : features.avx512) kernels.push_back(GemmKernel::kOneDnn);
+  if (dtype == DType::kBF16 && features.avx512) kernels.push_back(GemmKernel::kOneDnn);
+  if (dtype == DType::kI8 && features.avx512_vnni) kernels.push_back(GemmKernel::kVnni);
   if (features.amx) kernels.push_back(GemmKernel::kAmx);
   return kernels;
 }
@@ -39,9 +41,10 @@ std::vector<GemmKernel> KernelsFor(DType dtype) {
 struct Size {
   std::int64_t m, n, k;
 };
-constexpr Size kSizes[] = {{1, 1, 1},      {3, 5, 7},   {157, 20, 64},   {1, 192, 3072},
-                           {257, 65, 129}, {2, 33, 31}, {7, 16, 1000},   {64, 800, 130},
-                           {300, 33, 513}, {0, 5, 7},   {270, 100, 1111}};
+constexpr Size kSizes[] = {{1, 1, 1},      {3, 5, 7},    {157, 20, 64},    {1, 192, 3072},
+                           {257, 65, 129}, {2, 33, 31},  {7, 16, 1000},    {64, 800, 130},
+                           {300, 33, 513}, {0, 5, 7},    {270, 100, 1111}, {9, 47, 1},
+                           {8, 48, 512},   {1, 49, 515}, {5, 401, 70},     {1033, 9, 22}};
 
 struct Epilogue {
   const char* name;
@@ -302,6 +305,26 @@ TEST(Gemm, KeepsF32AccuracyOnRandomNumbers) {
   }
 }
 
+// Sums of up to 4.6e8 before the offset of u8 is taken off, over a K that is no multiple of 4.
+TEST(Gemm, Int8IsExactAtItsExtremes) {
+  Problem p = MakeProblem(DType::kI8, DType::kF32, DType::kF32, {5, 51, 14'339}, 7);
+  const auto& [m, n, k] = p.size;
+  const auto extreme = [](std::int64_t row, std::int64_t i, float low, float high) {
+    const std::int64_t kind =
+        row % 4;  // all low, all high, alternating, low in one half and high in the other
+    if (kind == 2) return i % 2 == 0 ? low : high;
+    if (kind == 3) return i % 8 < 4 ? low : high;
+    return kind == 0 ? low : high;
+  };
+  for (std::int64_t row = 0; row < m; ++row) {
+    for (std::int64_t i = 0; i < k; ++i) p.a.set(row * k + i, extreme(row, i, -128.0f, 127.0f));
+  }
+  for (std::int64_t row = 0; row < n; ++row) {
+    for (std::int64_t i = 0; i < k; ++i) p.w.set(row * k + i, extreme(row, i, -127.0f / 64, 127.0f / 64));
+  }
+  for (const GemmKernel kernel : KernelsFor(DType::kI8)) ExpectMatches(p, kEpilogues[0], kernel);
+}
+
 // A weight of each float dtype, all holding the same numbers.
 TEST(Gemm, TakesWeightsOfEveryFloatDtype) {
   constexpr std::int64_t kN = 45;
@@ -426,6 +449,27 @@ TEST(AmxLayout, BlocksTileTheWeightWithoutGapsOrOverlap) {
   }
 }
 
+TEST(VnniLayout, PanelsTileTheWeightWithoutGapsOrOverlap) {
+  using cpu::VnniLayout;
+  for (const Size& size : {Size{0, 1, 1}, Size{0, 49, 31}, Size{0, 800, 520}, Size{0, 3072, 3072},
+                           Size{0, 14'336, 3072}, Size{0, 3072, 14'336}, Size{0, 262'144, 16'384}}) {
+    const VnniLayout layout(size.n, size.k);
+    std::int64_t next = 0;
+    for (std::int64_t panel = 0; panel < layout.panels(); ++panel) {
+      for (std::int64_t block = 0; block < layout.blocks(); ++block) {
+        ASSERT_LE(layout.BlockSteps(block), VnniLayout::kBlockSteps);
+        ASSERT_GE(layout.BlockSteps(block), 1);
+        ASSERT_EQ(layout.Offset(panel, layout.BlockBegin(block)), next);
+        next += layout.BlockSteps(block) * VnniLayout::kPanelStepBytes;
+      }
+    }
+    EXPECT_GE(next, size.n * size.k);  // the last size: 4.3e9
+    EXPECT_EQ(layout.SumsOffset(0), next);
+    EXPECT_EQ(layout.SumsOffset(0) % 64, 0);
+    EXPECT_GE(layout.bytes(), next + size.n * 4);
+  }
+}
+
 TEST(GemmKernels, FollowTheProcessor) {
   const cpu::Features old{};
   cpu::Features avx512{};
@@ -438,7 +482,7 @@ TEST(GemmKernels, FollowTheProcessor) {
   EXPECT_EQ(cpu::ChooseGemmKernel(DType::kBF16, amx), GemmKernel::kAmx);
   EXPECT_EQ(cpu::ChooseGemmKernel(DType::kI8, amx), GemmKernel::kAmx);
   EXPECT_EQ(cpu::ChooseGemmKernel(DType::kBF16, vnni), GemmKernel::kOneDnn);
-  EXPECT_EQ(cpu::ChooseGemmKernel(DType::kI8, vnni), GemmKernel::kOneDnn);
+  EXPECT_EQ(cpu::ChooseGemmKernel(DType::kI8, vnni), GemmKernel::kVnni);
   EXPECT_EQ(cpu::ChooseGemmKernel(DType::kI8, avx512), GemmKernel::kPortable);
   EXPECT_EQ(cpu::ChooseGemmKernel(DType::kBF16, old), GemmKernel::kPortable);
 }

@@ -2,7 +2,7 @@
 
 #include <cstdio>
 
-#include "worker/cli/one_line.h"
+#include "worker/cli/print_error.h"
 #include "worker/weights/inspect.h"
 
 namespace ovi {

@@ -1,4 +1,5 @@
-// ovi-worker: makes clips on this machine, and looks into checkpoint files.
+// ovi-worker: makes clips on this machine, alone or as a rank of a cluster's group, and looks into checkpoint
+// files.
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -8,7 +9,8 @@
 
 #include "worker/cli/generate.h"
 #include "worker/cli/inspect.h"
-#include "worker/cli/one_line.h"
+#include "worker/cli/print_error.h"
+#include "worker/group/group.h"
 
 namespace {
 
@@ -65,13 +67,23 @@ CLI::App* AddInspectCommand(CLI::App& app, ovi::InspectOptions& options) {
   return command;
 }
 
+CLI::App* AddGroupCommand(CLI::App& app, ovi::GroupOptions& options) {
+  CLI::App* command = app.add_subcommand(
+      "group", "Serve a coordinator's jobs as one rank of a group; agents start it, under mpirun");
+  command->add_option("--group-dir", options.group_dir, "folder with the group's group.json and token")
+      ->required();
+  return command;
+}
+
 int Run(int argc, char** argv) {
   CLI::App app{"Ovi worker: a prompt becomes a video with sound", "ovi-worker"};
   app.set_version_flag("--version", "ovi-worker " OVI_VERSION);
   app.require_subcommand(1);
   ovi::GenerateOptions generate;
+  ovi::GroupOptions group;
   ovi::InspectOptions inspect;
   CLI::App* generate_command = AddGenerateCommand(app, generate);
+  CLI::App* group_command = AddGroupCommand(app, group);
   AddInspectCommand(app, inspect);
   try {
     app.parse(argc, argv);
@@ -82,6 +94,7 @@ int Run(int argc, char** argv) {
                                                     : "; see ovi-worker --help"));
     return kExitUsage;
   }
+  if (group_command->parsed()) return ovi::RunGroup(group);
   return generate_command->parsed() ? ovi::RunGenerate(generate) : ovi::RunInspect(inspect);
 }
 

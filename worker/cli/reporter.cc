@@ -1,13 +1,13 @@
 #include "worker/cli/reporter.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "worker/cli/one_line.h"
+#include "base/format.h"
+#include "worker/cli/print_error.h"
 
 namespace ovi {
 namespace {
@@ -42,7 +42,7 @@ class TextReporter final : public Reporter {
   void Step(const Progress& progress) override {
     if (bar_) {
       line_is_open_ = progress.step < progress.steps;
-      std::printf("\r\x1b[K%s%s", FormatBar(progress, 30).c_str(), line_is_open_ ? "" : "\n");
+      std::printf("\r\x1b[K%s%s", Bar(progress).c_str(), line_is_open_ ? "" : "\n");
     } else if (progress.step > 0) {  // step 0 is worth a bar, not a line
       const std::string pace =
           progress.seconds_per_step > 0 ? absl::StrFormat("  %.2f s/step", progress.seconds_per_step) : "";
@@ -69,6 +69,14 @@ class TextReporter final : public Reporter {
   }
 
  private:
+  static std::string Bar(const Progress& progress) {
+    return FormatBar({.stage = StageName(progress.stage),
+                      .step = progress.step,
+                      .steps = progress.steps,
+                      .seconds_per_step = progress.seconds_per_step},
+                     30);
+  }
+
   bool bar_;
   bool line_is_open_ = false;  // the cursor is behind a bar
 };
@@ -133,33 +141,6 @@ class JsonReporter final : public Reporter {
 };
 
 }  // namespace
-
-std::string FormatSeconds(double seconds) {
-  const auto whole = static_cast<long long>(std::llround(std::max(seconds, 0.0)));
-  if (whole >= 3600) return absl::StrFormat("%d:%02d:%02d", whole / 3600, whole / 60 % 60, whole % 60);
-  return absl::StrFormat("%d:%02d", whole / 60, whole % 60);
-}
-
-std::string FormatBar(const Progress& progress, int width) {
-  const int filled = progress.steps > 0 ? width * progress.step / progress.steps : 0;
-  std::string text = absl::StrFormat("%-8s[%s%s] %d/%d", std::string(StageName(progress.stage)),
-                                     std::string(static_cast<std::size_t>(filled), '#'),
-                                     std::string(static_cast<std::size_t>(width - filled), '.'),
-                                     progress.step, progress.steps);
-  if (progress.step > 0 && progress.seconds_per_step > 0) {
-    absl::StrAppendFormat(&text, "  %.2f s/step  ETA %s", progress.seconds_per_step,
-                          FormatSeconds(progress.seconds_per_step * (progress.steps - progress.step)));
-  }
-  return text;
-}
-
-std::string FormatBytes(std::int64_t bytes) {
-  const auto value = static_cast<double>(bytes);
-  if (bytes >= std::int64_t{1} << 30) return absl::StrFormat("%.1f GiB", value / (1 << 30));
-  if (bytes >= 1 << 20) return absl::StrFormat("%.1f MiB", value / (1 << 20));
-  if (bytes >= 1 << 10) return absl::StrFormat("%.1f KiB", value / (1 << 10));
-  return absl::StrCat(bytes, " B");
-}
 
 std::unique_ptr<Reporter> MakeReporter(ReportStyle style) {
   if (style == ReportStyle::kJson) return std::make_unique<JsonReporter>();

@@ -43,11 +43,4 @@ class Reporter {
 enum class ReportStyle { kBar, kLines, kJson };
 std::unique_ptr<Reporter> MakeReporter(ReportStyle style);
 
-// "0:07", "12:34", "1:02:03". Pure.
-std::string FormatSeconds(double seconds);
-// "denoise [######......] 6/12  0.12 s/step  ETA 0:01", `width` characters of bar. Pure.
-std::string FormatBar(const Progress& progress, int width);
-// "1.5 GiB", "14.0 MiB", "12 B". Pure.
-std::string FormatBytes(std::int64_t bytes);
-
 }  // namespace ovi

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/check.h"
 #include "base/status.h"
 #include "worker/model/text/clean.h"
 #include "worker/model/text/tokenizer.h"
@@ -12,42 +13,65 @@
 namespace ovi {
 namespace {
 
-// Measures one stage: its seconds and the arena's peak meanwhile.
-template <typename Body>
-absl::Status Measured(Stage stage, Arena& arena, ClipReport& report, const Body& body) {
-  arena.ResetPeak();
-  const auto begin = std::chrono::steady_clock::now();
-  const absl::Status status = body();
-  arena.Trim();
-  OVI_RETURN_IF_ERROR(status);
-  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
-  report.stages.push_back({stage, seconds.count(), arena.bytes_peak()});
+// What the leading rank tells the other before they denoise: the states its passes attend to, and the first
+// frame.
+absl::Status SendInputs(GuidanceLink& link, const PromptStates& prompts, std::span<const float> first_frame) {
+  OVI_RETURN_IF_ERROR(link.Send(prompts.video_negative.values));
+  OVI_RETURN_IF_ERROR(link.Send(prompts.audio_negative.values));
+  return link.Send(first_frame);
+}
+
+absl::Status ReceiveStates(GuidanceLink& link, std::int64_t dim, TextStates& states) {
+  OVI_RETURN_IF_ERROR(link.Receive(states.values));
+  states.dim = dim;
+  states.tokens = static_cast<std::int64_t>(states.values.size()) / dim;
   return absl::OkStatus();
 }
 
 }  // namespace
 
+template <typename Body>
+absl::Status Engine::Measured(Stage stage, const ClipInputs& inputs, ClipReport& report, const Body& body) {
+  arena_->ResetPeak();
+  const auto begin = std::chrono::steady_clock::now();
+  const absl::Status status = body();
+  arena_->Trim();
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+  const StageReport measured{stage, seconds.count(), arena_->bytes_peak()};
+  if (inputs.on_stage) inputs.on_stage(measured);
+  OVI_RETURN_IF_ERROR(status);
+  report.stages.push_back(measured);
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(Backend& backend, std::int64_t arena_bytes_max,
-                                                       ModelFolder model) {
-  auto engine = std::unique_ptr<Engine>(new Engine(backend, std::move(model)));
+                                                       ModelFolder model, WeightOpener open_weights) {
+  if (!open_weights) open_weights = OpenWeights;
+  auto engine = std::unique_ptr<Engine>(new Engine(backend, std::move(model), std::move(open_weights)));
   OVI_ASSIGN_OR_RETURN(std::unique_ptr<DeviceBlock> block, backend.AllocateBlock(arena_bytes_max));
   engine->arena_ = std::make_unique<Arena>(std::move(block));
   return engine;
 }
 
-absl::StatusOr<PromptStates> Engine::EncodePrompts(const Runtime& runtime, const ClipRequest& clip,
-                                                   const Control& control) const {
-  const TokenizerOptions options{.text_len = static_cast<int>(model_.text.text_len),
-                                 .embedding_rows = static_cast<int>(model_.text.vocab),
-                                 .add_eos = true};
-  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer,
-                       Tokenizer::Load(model_.tokenizer, options));
+absl::StatusOr<std::vector<std::vector<std::int32_t>>> Engine::Tokenize(const ClipRequest& clip) {
+  if (tokenizer_ == nullptr) {
+    const TokenizerOptions options{.text_len = static_cast<int>(model_.text.text_len),
+                                   .embedding_rows = static_cast<int>(model_.text.vocab),
+                                   .add_eos = true};
+    OVI_ASSIGN_OR_RETURN(tokenizer_, Tokenizer::Load(model_.tokenizer, options));
+  }
   std::vector<std::vector<std::int32_t>> ids;
   for (const std::string* text : {&clip.prompt, &clip.video_negative_prompt, &clip.audio_negative_prompt}) {
     OVI_ASSIGN_OR_RETURN(const std::string clean, CleanPrompt(*text));
-    OVI_ASSIGN_OR_RETURN(ids.emplace_back(), tokenizer->Encode(clean));
+    OVI_ASSIGN_OR_RETURN(ids.emplace_back(), tokenizer_->Encode(clean));
   }
-  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> source, OpenWeights(model_.text_weights));
+  return ids;
+}
+
+absl::StatusOr<PromptStates> Engine::EncodePrompts(const Runtime& runtime, const ClipRequest& clip,
+                                                   const Control& control) {
+  OVI_ASSIGN_OR_RETURN(const std::vector<std::vector<std::int32_t>> ids, Tokenize(clip));
+  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> source, open_weights_(model_.text_weights));
   OVI_ASSIGN_OR_RETURN(
       std::vector<TextStates> states,
       EncodeText(runtime, model_.text, *source, clip.policy, ids, [&control] { return control.Check(); }));
@@ -56,19 +80,25 @@ absl::StatusOr<PromptStates> Engine::EncodePrompts(const Runtime& runtime, const
 
 absl::Status Engine::DenoiseClip(const Runtime& runtime, const ClipRequest& clip, const PromptStates& prompts,
                                  std::span<const float> first_frame, const ClipInputs& inputs,
-                                 const Control& control, Latents& latents) const {
+                                 const Control& control, GuidanceLink* link, Latents& latents) const {
+  if (inputs.noise) {
+    latents = *inputs.noise;
+  } else {
+    OVI_ASSIGN_OR_RETURN(latents, MakeNoise(clip));
+  }
   ArenaScope scope(runtime.arena);
-  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> source, OpenWeights(model_.fusion_weights));
+  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> source, open_weights_(model_.fusion_weights));
   OVI_ASSIGN_OR_RETURN(
       const std::unique_ptr<FusionDit> dit,
       FusionDit::Load(runtime, model_.fusion, *source, clip.policy, [&control] { return control.Check(); }));
-  return ovi::Denoise(*dit, clip, prompts, first_frame, control, inputs.observer, latents);
+  return ovi::Denoise(*dit, clip, prompts, first_frame, control, inputs.observer, latents, link);
 }
 
 absl::Status Engine::Decode(const Runtime& runtime, const ClipRequest& clip, const ClipInputs& inputs,
                             const Latents& latents, const Control& control, ClipSink& sink) const {
-  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> audio_vae, OpenWeights(model_.audio_vae_weights));
-  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> vocoder, OpenWeights(model_.vocoder_weights));
+  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> audio_vae,
+                       open_weights_(model_.audio_vae_weights));
+  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> vocoder, open_weights_(model_.vocoder_weights));
   OVI_ASSIGN_OR_RETURN(const std::vector<float> audio,
                        DecodeAudio(runtime, model_.audio_vae, *audio_vae, model_.vocoder, *vocoder,
                                    clip.policy, latents.audio, control));
@@ -78,7 +108,8 @@ absl::Status Engine::Decode(const Runtime& runtime, const ClipRequest& clip, con
                       .fps = model_.spec.fps,
                       .audio_sample_rate = model_.spec.audio_sample_rate};
   OVI_RETURN_IF_ERROR(sink.Begin(info, audio));
-  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> video_vae, OpenWeights(model_.video_vae_weights));
+  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> video_vae,
+                       open_weights_(model_.video_vae_weights));
   std::vector<std::uint8_t> rgb;
   std::vector<float> pixels;
   OVI_RETURN_IF_ERROR(DecodeVideo(
@@ -100,35 +131,51 @@ absl::Status Engine::Decode(const Runtime& runtime, const ClipRequest& clip, con
 }
 
 absl::StatusOr<ClipReport> Engine::Generate(const ClipRequest& clip, const ClipInputs& inputs,
-                                            const Control& control, ClipSink& sink) {
+                                            const Control& control, ClipSink& sink, GuidanceLink* link) {
+  OVI_CHECK(link == nullptr || link->pass() == GuidancePass::kPositive);
+  if (!clip.needs_negative_pass()) link = nullptr;
   // A fresh stream for every clip: an error sticks to the one it happened on.
   OVI_ASSIGN_OR_RETURN(const std::unique_ptr<Stream> stream, backend_.NewStream());
   const Runtime runtime{backend_, *stream, *arena_};
   ClipReport report;
   PromptStates prompts;
   std::vector<float> first_frame;
-  OVI_RETURN_IF_ERROR(Measured(Stage::kEncode, *arena_, report, [&]() -> absl::Status {
+  OVI_RETURN_IF_ERROR(Measured(Stage::kEncode, inputs, report, [&]() -> absl::Status {
     const int steps = clip.image_to_video ? 2 : 1;
     if (control.on_progress) control.on_progress({Stage::kEncode, 0, steps, 0});
     OVI_ASSIGN_OR_RETURN(prompts, EncodePrompts(runtime, clip, control));
     if (control.on_progress) control.on_progress({Stage::kEncode, 1, steps, 0});
     if (!clip.image_to_video) return absl::OkStatus();
-    OVI_ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> source, OpenWeights(model_.video_vae_weights));
+    OVI_ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> source, open_weights_(model_.video_vae_weights));
     OVI_ASSIGN_OR_RETURN(first_frame, EncodeFirstFrame(runtime, model_.video_vae, *source, clip.policy,
                                                        inputs.image, clip.size, control));
     if (control.on_progress) control.on_progress({Stage::kEncode, 2, steps, 0});
     return absl::OkStatus();
   }));
-  OVI_RETURN_IF_ERROR(Measured(Stage::kDenoise, *arena_, report, [&]() -> absl::Status {
-    if (inputs.noise) {
-      report.latents = *inputs.noise;
-    } else {
-      OVI_ASSIGN_OR_RETURN(report.latents, MakeNoise(clip));
-    }
-    return DenoiseClip(runtime, clip, prompts, first_frame, inputs, control, report.latents);
+  if (link != nullptr) OVI_RETURN_IF_ERROR(SendInputs(*link, prompts, first_frame));
+  OVI_RETURN_IF_ERROR(Measured(Stage::kDenoise, inputs, report, [&] {
+    return DenoiseClip(runtime, clip, prompts, first_frame, inputs, control, link, report.latents);
   }));
-  OVI_RETURN_IF_ERROR(Measured(Stage::kDecode, *arena_, report,
+  OVI_RETURN_IF_ERROR(Measured(Stage::kDecode, inputs, report,
                                [&] { return Decode(runtime, clip, inputs, report.latents, control, sink); }));
+  return report;
+}
+
+absl::StatusOr<ClipReport> Engine::Assist(const ClipRequest& clip, const ClipInputs& inputs,
+                                          const Control& control, GuidanceLink& link) {
+  OVI_CHECK(link.pass() == GuidancePass::kNegative);
+  ClipReport report;
+  if (!clip.needs_negative_pass()) return report;
+  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<Stream> stream, backend_.NewStream());
+  const Runtime runtime{backend_, *stream, *arena_};
+  PromptStates prompts;
+  std::vector<float> first_frame;
+  OVI_RETURN_IF_ERROR(ReceiveStates(link, model_.text.dim, prompts.video_negative));
+  OVI_RETURN_IF_ERROR(ReceiveStates(link, model_.text.dim, prompts.audio_negative));
+  OVI_RETURN_IF_ERROR(link.Receive(first_frame));
+  OVI_RETURN_IF_ERROR(Measured(Stage::kDenoise, inputs, report, [&] {
+    return DenoiseClip(runtime, clip, prompts, first_frame, inputs, control, &link, report.latents);
+  }));
   return report;
 }
 

@@ -11,10 +11,13 @@
 
 #include "absl/status/statusor.h"
 #include "kernels/backend.h"
+#include "worker/model/text/tokenizer.h"
 #include "worker/pipeline/clip_request.h"
+#include "worker/pipeline/guidance_link.h"
 #include "worker/pipeline/model_folder.h"
 #include "worker/pipeline/progress.h"
 #include "worker/pipeline/stages.h"
+#include "worker/weights/weight_source.h"
 
 namespace ovi {
 
@@ -36,6 +39,12 @@ class ClipSink {
   virtual absl::Status Finish() = 0;
 };
 
+struct StageReport {
+  Stage stage = Stage::kEncode;
+  double seconds = 0;
+  std::int64_t arena_bytes_peak = 0;
+};
+
 // What a clip may bring along besides its request.
 struct ClipInputs {
   std::vector<float> image;      // (3, H, W) in -1..1, image-to-video only
@@ -43,12 +52,8 @@ struct ClipInputs {
   DenoiseObserver observer;      // may be empty
   // Sees decoded pixels (frames, H, W, 3), not clamped, before they become bytes. May be null.
   std::function<void(std::span<const float> pixels)> on_pixels;
-};
-
-struct StageReport {
-  Stage stage = Stage::kEncode;
-  double seconds = 0;
-  std::int64_t arena_bytes_peak = 0;
+  // Sees every stage when it has ended, also the one that failed. May be null.
+  std::function<void(const StageReport& stage)> on_stage;
 };
 
 struct ClipReport {
@@ -56,34 +61,55 @@ struct ClipReport {
   Latents latents;                  // as given to the decoders
 };
 
-// Thread-compatible; one clip at a time. Borrows the backend.
+using WeightOpener = std::function<absl::StatusOr<std::unique_ptr<WeightSource>>(const std::string& path)>;
+
+// Thread-compatible; one clip at a time. Borrows the backend. Keeps its arena and the tokenizer from clip to
+// clip.
 class Engine {
  public:
-  // `arena_bytes_max`: all the device memory a clip may use.
+  // `arena_bytes_max`: all the device memory a clip may use. `open_weights` reads the model's weight files,
+  // OpenWeights unless given.
   static absl::StatusOr<std::unique_ptr<Engine>> Create(Backend& backend, std::int64_t arena_bytes_max,
-                                                        ModelFolder model);
+                                                        ModelFolder model, WeightOpener open_weights = {});
 
   // INVALID_ARGUMENT for unusable text or weights, RESOURCE_EXHAUSTED when a stage does not fit, CANCELLED on
-  // request, and whatever the sink returns. Nothing of a failed clip stays in the arena.
+  // request, whatever the sink returns, and what `link` returns. Nothing of a failed clip stays in the arena.
+  //
+  // With a `link`, whose pass must be the positive one, another rank's Assist of the same clip computes the
+  // negative passes; where the clip needs none, the link is not used.
   absl::StatusOr<ClipReport> Generate(const ClipRequest& clip, const ClipInputs& inputs,
-                                      const Control& control, ClipSink& sink);
+                                      const Control& control, ClipSink& sink, GuidanceLink* link = nullptr);
+
+  // The other side of a Generate with a link: denoises and reports that stage. Of `inputs`, the noise must be
+  // the same and the image is not looked at. Nothing to do, and an empty report, for a clip that needs no
+  // negative pass. Errors alike.
+  absl::StatusOr<ClipReport> Assist(const ClipRequest& clip, const ClipInputs& inputs, const Control& control,
+                                    GuidanceLink& link);
 
   const ModelFolder& model() const { return model_; }
 
  private:
-  Engine(Backend& backend, ModelFolder model) : backend_(backend), model_(std::move(model)) {}
+  Engine(Backend& backend, ModelFolder model, WeightOpener open_weights)
+      : backend_(backend), model_(std::move(model)), open_weights_(std::move(open_weights)) {}
 
+  // Runs `body` and notes its seconds and the arena's peak meanwhile.
+  template <typename Body>
+  absl::Status Measured(Stage stage, const ClipInputs& inputs, ClipReport& report, const Body& body);
   absl::StatusOr<PromptStates> EncodePrompts(const Runtime& runtime, const ClipRequest& clip,
-                                             const Control& control) const;
+                                             const Control& control);
+  absl::StatusOr<std::vector<std::vector<std::int32_t>>> Tokenize(const ClipRequest& clip);
+  // `latents` are set to the noise, then denoised.
   absl::Status DenoiseClip(const Runtime& runtime, const ClipRequest& clip, const PromptStates& prompts,
                            std::span<const float> first_frame, const ClipInputs& inputs,
-                           const Control& control, Latents& latents) const;
+                           const Control& control, GuidanceLink* link, Latents& latents) const;
   absl::Status Decode(const Runtime& runtime, const ClipRequest& clip, const ClipInputs& inputs,
                       const Latents& latents, const Control& control, ClipSink& sink) const;
 
   Backend& backend_;
   ModelFolder model_;
+  WeightOpener open_weights_;
   std::unique_ptr<Arena> arena_;
+  std::unique_ptr<Tokenizer> tokenizer_;  // read at the first clip
 };
 
 }  // namespace ovi

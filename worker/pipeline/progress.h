@@ -37,12 +37,14 @@ struct Progress {
 struct Control {
   std::function<void(const Progress&)> on_progress;  // may be null
   const std::atomic<bool>* cancelled = nullptr;      // may be null
+  // Whatever else may end the clip, such as another rank's failure; its error does. May be null.
+  std::function<absl::Status()> interruption;
 
-  // CANCELLED once somebody asked for it. Called between blocks.
+  // CANCELLED once somebody asked for it, or an interruption. Called between blocks.
   absl::Status Check() const {
     if (cancelled != nullptr && cancelled->load(std::memory_order_relaxed))
       return absl::CancelledError("cancelled");
-    return absl::OkStatus();
+    return interruption ? interruption() : absl::OkStatus();
   }
 };
 

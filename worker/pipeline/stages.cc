@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "absl/strings/str_cat.h"
+#include "base/check.h"
 #include "base/status.h"
 #include "worker/model/audio_vae.h"
 #include "worker/model/video_vae.h"
@@ -56,11 +57,25 @@ struct TextContexts {
   TextContext video_positive, audio_positive, video_negative, audio_negative;
 };
 
-absl::StatusOr<TextContexts> PrepareTexts(const FusionDit& dit, const PromptStates& prompts, bool negative) {
+// Which passes this rank computes.
+struct Passes {
+  bool positive = true;
+  bool negative = false;
+};
+
+Passes PassesOf(const ClipRequest& clip, const GuidanceLink* link) {
+  if (link == nullptr) return {.positive = true, .negative = clip.needs_negative_pass()};
+  const bool positive = link->pass() == GuidancePass::kPositive;
+  return {.positive = positive, .negative = !positive};
+}
+
+absl::StatusOr<TextContexts> PrepareTexts(const FusionDit& dit, const PromptStates& prompts, Passes passes) {
   TextContexts texts;
-  OVI_ASSIGN_OR_RETURN(texts.video_positive, dit.PrepareText(Tower::kVideo, prompts.positive.view()));
-  OVI_ASSIGN_OR_RETURN(texts.audio_positive, dit.PrepareText(Tower::kAudio, prompts.positive.view()));
-  if (!negative) return texts;
+  if (passes.positive) {
+    OVI_ASSIGN_OR_RETURN(texts.video_positive, dit.PrepareText(Tower::kVideo, prompts.positive.view()));
+    OVI_ASSIGN_OR_RETURN(texts.audio_positive, dit.PrepareText(Tower::kAudio, prompts.positive.view()));
+  }
+  if (!passes.negative) return texts;
   OVI_ASSIGN_OR_RETURN(texts.video_negative, dit.PrepareText(Tower::kVideo, prompts.video_negative.view()));
   OVI_ASSIGN_OR_RETURN(texts.audio_negative, dit.PrepareText(Tower::kAudio, prompts.audio_negative.view()));
   return texts;
@@ -103,6 +118,20 @@ class Predictor {
   LatentShape shape_;
   Tensor video_, audio_, video_velocity_, audio_velocity_;
 };
+
+// Gives this rank's prediction to the other and takes the other's.
+absl::Status Exchange(GuidanceLink& link, const Latents& mine, Latents& other) {
+  OVI_RETURN_IF_ERROR(link.Send(mine.video));
+  OVI_RETURN_IF_ERROR(link.Send(mine.audio));
+  OVI_RETURN_IF_ERROR(link.Receive(other.video));
+  OVI_RETURN_IF_ERROR(link.Receive(other.audio));
+  if (other.video.size() == mine.video.size() && other.audio.size() == mine.audio.size()) {
+    return absl::OkStatus();
+  }
+  return absl::InternalError(absl::StrCat("the other rank's prediction has ", other.video.size(), " and ",
+                                          other.audio.size(), " values, expected ", mine.video.size(),
+                                          " and ", mine.audio.size()));
+}
 
 absl::Status CheckSizes(const ClipRequest& clip, std::span<const float> first_frame, const Latents& latents) {
   const auto video = static_cast<std::int64_t>(latents.video.size());
@@ -169,7 +198,8 @@ absl::StatusOr<std::vector<float>> EncodeFirstFrame(const Runtime& runtime, cons
 
 absl::Status Denoise(const FusionDit& dit, const ClipRequest& clip, const PromptStates& prompts,
                      std::span<const float> first_frame, const Control& control,
-                     const DenoiseObserver& observer, Latents& latents) {
+                     const DenoiseObserver& observer, Latents& latents, GuidanceLink* link) {
+  OVI_CHECK(link == nullptr || clip.needs_negative_pass());
   OVI_RETURN_IF_ERROR(CheckSizes(clip, first_frame, latents));
   const Rounding rounding = RoundingOf(clip.policy);
   OVI_ASSIGN_OR_RETURN(const std::unique_ptr<Solver> video_solver,
@@ -177,12 +207,13 @@ absl::Status Denoise(const FusionDit& dit, const ClipRequest& clip, const Prompt
   OVI_ASSIGN_OR_RETURN(const std::unique_ptr<Solver> audio_solver,
                        Solver::Make(clip.solver, clip.steps, clip.shift, rounding));
   ArenaScope scope(dit.runtime().arena);
-  const bool negative = clip.needs_negative_pass();
-  OVI_ASSIGN_OR_RETURN(const TextContexts texts, PrepareTexts(dit, prompts, negative));
+  const Passes passes = PassesOf(clip, link);
+  OVI_ASSIGN_OR_RETURN(const TextContexts texts, PrepareTexts(dit, prompts, passes));
   OVI_ASSIGN_OR_RETURN(Predictor predictor, Predictor::Make(dit, clip.latent));
 
+  const bool guided = clip.needs_negative_pass();
   Latents positive;
-  Latents guided;
+  Latents negative;
   const StepReporter reporter(control, Stage::kDenoise, clip.steps);
   for (int step = 0; step < clip.steps; ++step) {
     OverwriteFirstFrame(clip.latent, first_frame, latents.video);
@@ -192,23 +223,29 @@ absl::Status Denoise(const FusionDit& dit, const ClipRequest& clip, const Prompt
                          .skip_block = -1,
                          .video_text = &texts.video_positive,
                          .audio_text = &texts.audio_positive};
-    OVI_RETURN_IF_ERROR(predictor.Predict(pass, control, positive));
-    if (observer.on_prediction) observer.on_prediction(step, true, positive.video, positive.audio);
-    if (negative) {
+    if (passes.positive) OVI_RETURN_IF_ERROR(predictor.Predict(pass, control, positive));
+    if (passes.negative) {
       pass.skip_block = clip.skip_block;
       pass.video_text = &texts.video_negative;
       pass.audio_text = &texts.audio_negative;
-      OVI_RETURN_IF_ERROR(predictor.Predict(pass, control, guided));
-      if (observer.on_prediction) observer.on_prediction(step, false, guided.video, guided.audio);
-      Guide(positive.video, guided.video, static_cast<float>(clip.video_guidance_scale), rounding,
-            guided.video);
-      Guide(positive.audio, guided.audio, static_cast<float>(clip.audio_guidance_scale), rounding,
-            guided.audio);
-    } else {
-      std::swap(guided, positive);
+      OVI_RETURN_IF_ERROR(predictor.Predict(pass, control, negative));
     }
-    video_solver->Step(step, guided.video, latents.video);
-    audio_solver->Step(step, guided.audio, latents.audio);
+    if (link != nullptr) {
+      OVI_RETURN_IF_ERROR(passes.positive ? Exchange(*link, positive, negative)
+                                          : Exchange(*link, negative, positive));
+    }
+    if (observer.on_prediction) {
+      observer.on_prediction(step, true, positive.video, positive.audio);
+      if (guided) observer.on_prediction(step, false, negative.video, negative.audio);
+    }
+    if (guided) {
+      Guide(positive.video, negative.video, static_cast<float>(clip.video_guidance_scale), rounding,
+            positive.video);
+      Guide(positive.audio, negative.audio, static_cast<float>(clip.audio_guidance_scale), rounding,
+            positive.audio);
+    }
+    video_solver->Step(step, positive.video, latents.video);
+    audio_solver->Step(step, positive.audio, latents.audio);
     if (observer.on_step) observer.on_step(step, latents.video, latents.audio);
     reporter.Report(step + 1);
   }

@@ -13,11 +13,13 @@
 #include "worker/model/fusion_dit.h"
 #include "worker/model/text_encoder.h"
 #include "worker/pipeline/clip_request.h"
+#include "worker/pipeline/guidance_link.h"
 #include "worker/pipeline/progress.h"
 
 namespace ovi {
 
-// States of the three prompts. The positive one serves both towers, each negative one its own.
+// States of the three prompts. The positive one serves both towers, each negative one its own. A rank that
+// shares the passes needs only those of its own.
 struct PromptStates {
   TextStates positive;
   TextStates video_negative;
@@ -48,10 +50,11 @@ struct DenoiseObserver {
 };
 
 // Runs the denoising loop on `latents` in place. `first_frame` (C, 1, Lh, Lw), empty in text-to-video, is
-// written over latent frame 0 before every step and after the last.
+// written over latent frame 0 before every step and after the last. With a `link`, both of its ranks call
+// this with equal requests, frames and latents for a clip that needs a negative pass, and get equal results.
 absl::Status Denoise(const FusionDit& dit, const ClipRequest& clip, const PromptStates& prompts,
                      std::span<const float> first_frame, const Control& control,
-                     const DenoiseObserver& observer, Latents& latents);
+                     const DenoiseObserver& observer, Latents& latents, GuidanceLink* link = nullptr);
 
 // Audio latents (La, Ca) -> samples in -1..1.
 absl::StatusOr<std::vector<float>> DecodeAudio(const Runtime& runtime, const AudioVaeConfig& vae,

@@ -1,0 +1,101 @@
+// From the coordinator's order to a clip, and from an error to the word for it.
+#include "worker/group/attempt.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/pipeline/mini_model.h"
+
+namespace ovi {
+namespace {
+
+ModelFolder Mini() {
+  const absl::StatusOr<ModelFolder> model = OpenModelFolder(MiniModel(), "");
+  EXPECT_TRUE(model.ok()) << model.status();
+  return model.value_or(ModelFolder{});
+}
+
+v1::RunAttempt MiniRun() {
+  v1::RunAttempt run;
+  run.mutable_attempt()->set_job_id("12");
+  run.mutable_attempt()->set_attempt(1);
+  run.mutable_spec()->set_model_name("mini-ovi");
+  run.mutable_spec()->set_text_prompt("A red circle moves right. Audio: a low tone.");
+  return run;
+}
+
+TEST(ResolveAttempt, TakesWhatTheJobSaysAndTheModelsDefaultsForTheRest) {
+  v1::RunAttempt run = MiniRun();
+  run.mutable_spec()->set_sample_steps(5);
+  run.mutable_spec()->set_seed(std::uint64_t{1} << 63);
+  run.mutable_spec()->set_solver(v1::SOLVER_EULER);
+  run.mutable_spec()->set_video_negative_prompt("");
+  run.mutable_spec()->mutable_size()->set_height(64);
+  run.mutable_spec()->mutable_size()->set_width(128);
+  run.mutable_spec()->set_precision(v1::PRECISION_REFERENCE);
+  const absl::StatusOr<AttemptRequest> request = ResolveAttempt(run, "mini-ovi", Mini(), std::nullopt);
+  ASSERT_TRUE(request.ok()) << request.status();
+  EXPECT_EQ(request->clip.prompt, "A red circle moves right. Audio: a low tone.");
+  EXPECT_EQ(request->clip.steps, 5);
+  EXPECT_EQ(request->clip.seed, std::uint64_t{1} << 63);
+  EXPECT_EQ(request->clip.solver, SolverKind::kEuler);
+  EXPECT_EQ(request->clip.video_negative_prompt, "");
+  EXPECT_EQ(request->clip.audio_negative_prompt, Mini().spec.defaults.audio_negative_prompt);
+  EXPECT_EQ(request->clip.video_guidance_scale, Mini().spec.defaults.video_guidance_scale);
+  EXPECT_EQ(request->clip.size, (FrameSize{64, 128}));
+  EXPECT_EQ(request->clip.policy, PrecisionPolicy::kReference);
+  EXPECT_FALSE(request->clip.image_to_video);
+}
+
+TEST(ResolveAttempt, TheImageGivesTheShapeOfAnImageToVideoClip) {
+  v1::RunAttempt run = MiniRun();
+  run.mutable_spec()->set_mode(v1::MODE_I2V);
+  run.mutable_spec()->set_first_frame_sha256(std::string(64, 'a'));
+  const absl::StatusOr<AttemptRequest> request = ResolveAttempt(run, "mini-ovi", Mini(), FrameSize{200, 400});
+  ASSERT_TRUE(request.ok()) << request.status();
+  EXPECT_TRUE(request->clip.image_to_video);
+  EXPECT_EQ(request->clip.size, (FrameSize{64, 128}));
+}
+
+TEST(ResolveAttempt, RefusesWhatThisGroupCannotMake) {
+  v1::RunAttempt framed = MiniRun();
+  framed.mutable_spec()->set_mode(v1::MODE_I2V);
+  framed.mutable_spec()->set_first_frame_sha256(std::string(64, 'a'));
+  v1::RunAttempt no_prompt = MiniRun();
+  no_prompt.mutable_spec()->clear_text_prompt();
+  v1::RunAttempt steps = MiniRun();
+  steps.mutable_spec()->set_sample_steps(1001);
+  const struct {
+    v1::RunAttempt run;
+    std::optional<FrameSize> image;
+    const char* model_name;
+    absl::StatusCode code;
+    const char* says;
+  } rows[] = {
+      {MiniRun(), std::nullopt, "other", absl::StatusCode::kFailedPrecondition, "model_name"},
+      {MiniRun(), FrameSize{96, 96}, "mini-ovi", absl::StatusCode::kInvalidArgument, "first_frame_sha256"},
+      {framed, std::nullopt, "mini-ovi", absl::StatusCode::kInvalidArgument, "first_frame_sha256"},
+      {no_prompt, std::nullopt, "mini-ovi", absl::StatusCode::kInvalidArgument, "text_prompt"},
+      {steps, std::nullopt, "mini-ovi", absl::StatusCode::kInvalidArgument, "sample_steps"},
+  };
+  for (const auto& row : rows) {
+    const absl::Status status = ResolveAttempt(row.run, row.model_name, Mini(), row.image).status();
+    EXPECT_EQ(status.code(), row.code) << row.says;
+    EXPECT_THAT(std::string(status.message()), testing::HasSubstr(row.says));
+  }
+}
+
+TEST(EndOf, HasAWordForEveryError) {
+  EXPECT_EQ(EndOf(absl::OkStatus()), v1::ATTEMPT_END_COMPLETED);
+  EXPECT_EQ(EndOf(absl::CancelledError("")), v1::ATTEMPT_END_CANCELLED);
+  EXPECT_EQ(EndOf(absl::ResourceExhaustedError("")), v1::ATTEMPT_END_OUT_OF_MEMORY);
+  EXPECT_EQ(EndOf(absl::InvalidArgumentError("")), v1::ATTEMPT_END_BAD_INPUT);
+  for (const absl::Status& status :
+       {absl::UnavailableError(""), absl::InternalError(""), absl::FailedPreconditionError(""),
+        absl::NotFoundError(""), absl::AbortedError(""), absl::UnknownError("")}) {
+    EXPECT_EQ(EndOf(status), v1::ATTEMPT_END_WORKER_CRASH) << status;
+  }
+}
+
+}  // namespace
+}  // namespace ovi

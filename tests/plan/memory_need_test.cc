@@ -1,0 +1,204 @@
+// The plan is what a run takes: held against runs of mini-ovi, to the byte.
+#include "worker/plan/memory_need.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "kernels/arena.h"
+#include "kernels/cpu/cpu_backend.h"
+#include "tests/pipeline/mini_model.h"
+#include "tests/plan/hollow_model.h"
+#include "worker/pipeline/engine.h"
+
+namespace ovi {
+namespace {
+
+constexpr std::int64_t kPlenty = std::int64_t{256} << 20;
+constexpr PrecisionPolicy kPolicies[] = {PrecisionPolicy::kAsExecuted, PrecisionPolicy::kReference};
+
+ModelFolder Mini() {
+  const absl::StatusOr<ModelFolder> model = OpenModelFolder(MiniModel(), "");
+  EXPECT_TRUE(model.ok()) << model.status();
+  return model.value_or(ModelFolder{});
+}
+
+struct ClipChoice {
+  PrecisionPolicy policy = PrecisionPolicy::kAsExecuted;
+  Mode mode = Mode::kT2v;
+  Size size{96, 96};
+  std::string prompt = "A red circle moves right. Audio: a low tone.";
+};
+
+ClipRequest Clip(const ClipChoice& choice) {
+  JobSpec job;
+  job.sample_steps = 1;
+  job.size = choice.size;
+  job.video_negative_prompt = choice.prompt;
+  job.audio_negative_prompt = choice.prompt;
+  job.precision =
+      choice.policy == PrecisionPolicy::kReference ? Precision::kReference : Precision::kAsExecuted;
+  const std::optional<FrameSize> image = choice.mode == Mode::kI2v
+                                             ? std::optional(FrameSize{choice.size.height, choice.size.width})
+                                             : std::nullopt;
+  const absl::StatusOr<ClipRequest> clip = ResolveClip(job, {.text = choice.prompt}, 0, Mini(), image);
+  EXPECT_TRUE(clip.ok()) << clip.status();
+  return clip.value_or(ClipRequest{});
+}
+
+class DroppingSink final : public ClipSink {
+ public:
+  absl::Status Begin(const ClipInfo&, std::span<const float>) override { return absl::OkStatus(); }
+  absl::Status AddFrames(std::span<const std::uint8_t>) override { return absl::OkStatus(); }
+  absl::Status Finish() override { return absl::OkStatus(); }
+};
+
+// The clip, computed.
+absl::StatusOr<ClipReport> Computed(const ClipRequest& clip, std::int64_t bytes) {
+  const std::unique_ptr<Backend> backend = MakeCpuBackend();
+  absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::Create(*backend, bytes, Mini());
+  if (!engine.ok()) return engine.status();
+  ClipInputs inputs;
+  if (clip.image_to_video)
+    inputs.image.resize(static_cast<std::size_t>(3 * clip.size.height * clip.size.width), 0.25f);
+  DroppingSink sink;
+  return (*engine)->Generate(clip, inputs, {}, sink);
+}
+
+MemoryPlan PlanOf(const ClipRequest& clip) {
+  const absl::StatusOr<MemoryPlan> plan = PlanClip(Mini(), clip);
+  EXPECT_TRUE(plan.ok()) << plan.status();
+  return plan.value_or(MemoryPlan{});
+}
+
+MemoryPlan ModelPlan(PrecisionPolicy policy, Mode mode) {
+  const absl::StatusOr<MemoryPlan> plan = PlanModel(Mini(), policy, mode);
+  EXPECT_TRUE(plan.ok()) << plan.status();
+  return plan.value_or(MemoryPlan{});
+}
+
+void ExpectSame(const MemoryPlan& plan, const ClipReport& report) {
+  ASSERT_EQ(plan.stages.size(), 3u);
+  ASSERT_EQ(report.stages.size(), 3u);
+  std::int64_t peak = 0;
+  for (std::size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(plan.stages[i].stage, report.stages[i].stage);
+    EXPECT_EQ(plan.stages[i].bytes, report.stages[i].arena_bytes_peak) << StageName(report.stages[i].stage);
+    EXPECT_GT(plan.stages[i].bytes, 0);
+    peak = std::max(peak, report.stages[i].arena_bytes_peak);
+  }
+  EXPECT_EQ(plan.bytes_peak, peak);
+}
+
+TEST(PlanClip, GivesThePeakOfEveryStageOfARealRun) {
+  for (const PrecisionPolicy policy : kPolicies) {
+    for (const Mode mode : {Mode::kT2v, Mode::kI2v}) {
+      SCOPED_TRACE(testing::Message() << ToString(mode) << " " << static_cast<int>(policy));
+      const ClipRequest clip = Clip({.policy = policy, .mode = mode, .size = {64, 128}});
+      const absl::StatusOr<ClipReport> report = Computed(clip, kPlenty);
+      ASSERT_TRUE(report.ok()) << report.status();
+      ExpectSame(PlanOf(clip), *report);
+    }
+  }
+}
+
+TEST(PlanClip, IsEnoughAndOneAlignmentUnitLessIsNot) {
+  const ClipRequest clip = Clip({});
+  const std::int64_t bytes = PlanOf(clip).bytes_peak;
+  EXPECT_EQ(bytes % Arena::kAlignment, 0);
+  EXPECT_TRUE(Computed(clip, bytes).ok());
+  EXPECT_EQ(Computed(clip, bytes - Arena::kAlignment).status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(Computed(clip, bytes - 1).status().code(), absl::StatusCode::kResourceExhausted);
+}
+
+TEST(PlanClip, DependsNeitherOnStepsNorOnTheSolver) {
+  ClipRequest clip = Clip({});
+  const std::int64_t bytes = PlanOf(clip).bytes_peak;
+  for (const SolverKind solver : {SolverKind::kUniPc, SolverKind::kDpmPlusPlus, SolverKind::kEuler}) {
+    clip.steps = 3;
+    clip.solver = solver;
+    EXPECT_EQ(PlanOf(clip).bytes_peak, bytes);
+  }
+}
+
+// A long text of other words than the planner's own.
+std::string LongText() {
+  std::string text;
+  for (int i = 0; i < 600; ++i) text += "circle square tone ";
+  return text;
+}
+
+TEST(PlanModel, IsReachedByItsLargestFramesAndLongestPrompts) {
+  for (const PrecisionPolicy policy : kPolicies) {
+    const ClipRequest clip =
+        Clip({.policy = policy, .mode = Mode::kT2v, .size = {114, 82}, .prompt = LongText()});
+    ASSERT_EQ(clip.size.height * clip.size.width, 128 * 96) << "a third more than the model's 96 x 96";
+    const absl::StatusOr<ClipReport> report = Computed(clip, ModelPlan(policy, Mode::kT2v).bytes_peak);
+    ASSERT_TRUE(report.ok()) << report.status();
+    ExpectSame(ModelPlan(policy, Mode::kT2v), *report);
+  }
+}
+
+TEST(PlanModel, CoversEveryShapeAndPrompt) {
+  for (const Mode mode : {Mode::kT2v, Mode::kI2v}) {
+    const MemoryPlan plan = ModelPlan(PrecisionPolicy::kAsExecuted, mode);
+    bool reached = false;
+    for (int width = 50; width <= 200; width += 3) {
+      const ClipRequest clip =
+          Clip({.mode = mode, .size = {100, width}, .prompt = width % 2 == 0 ? "x" : LongText()});
+      const MemoryPlan one = PlanOf(clip);
+      ASSERT_EQ(one.stages.size(), 3u);
+      for (std::size_t i = 0; i < 3; ++i) EXPECT_LE(one.stages[i].bytes, plan.stages[i].bytes) << width;
+      reached = reached || one.bytes_peak == plan.bytes_peak;
+    }
+    EXPECT_TRUE(reached) << ToString(mode) << ": more is planned than any clip takes";
+  }
+}
+
+TEST(MemoryNeedOf, CoversBothModes) {
+  const absl::StatusOr<ModelMemoryNeed> need = MemoryNeedOf(Mini());
+  ASSERT_TRUE(need.ok()) << need.status();
+  const auto most = [](PrecisionPolicy policy) {
+    return std::max(ModelPlan(policy, Mode::kT2v).bytes_peak, ModelPlan(policy, Mode::kI2v).bytes_peak);
+  };
+  EXPECT_EQ(need->as_executed_bytes, most(PrecisionPolicy::kAsExecuted));
+  EXPECT_EQ(need->reference_bytes, most(PrecisionPolicy::kReference));
+  EXPECT_GT(need->reference_bytes, need->as_executed_bytes) << "f32 weights are twice as large";
+}
+
+TEST(MemoryNeedOf, SaysWhatIsWrongWithAFile) {
+  const TempFolder folder;
+  LinkModel(folder.path());
+  std::filesystem::remove(folder / "Ovi/model_96x96_1s.safetensors");
+  folder.Write("Ovi/model_96x96_1s.safetensors", "not weights");
+  const absl::StatusOr<ModelFolder> model = OpenModelFolder(folder.path(), "");
+  ASSERT_TRUE(model.ok()) << model.status();
+  const absl::Status status = MemoryNeedOf(*model).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), testing::HasSubstr("model_96x96_1s.safetensors"));
+}
+
+// The real networks, whose weights need not be here.
+TEST(PlanModel, PlansTheOriginalFromItsShapes) {
+  const TempFolder weights;
+  const std::string config = OVI_SOURCE_DIR "/configs/models/720x720_5s";
+  WriteHollowWeights(config, weights.path());
+  const absl::StatusOr<ModelFolder> model = OpenModelFolder(config, weights.path());
+  ASSERT_TRUE(model.ok()) << model.status();
+  const absl::StatusOr<MemoryPlan> plan = PlanModel(*model, PrecisionPolicy::kAsExecuted, Mode::kI2v);
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  const auto fusion_bytes = static_cast<std::int64_t>(std::filesystem::file_size(model->fusion_weights));
+  // 23.3 GB of bf16 weights, and activations of 15.7 thousand tokens beside them.
+  EXPECT_GT(plan->stages[1].bytes, fusion_bytes);
+  EXPECT_LT(plan->stages[1].bytes, fusion_bytes + (std::int64_t{4} << 30));
+  // One of 24 text layers at a time.
+  EXPECT_LT(plan->stages[0].bytes, std::int64_t{8} << 30);
+  for (const StageNeed& stage : plan->stages) {
+    RecordProperty(std::string(StageName(stage.stage)), std::to_string(stage.bytes));
+  }
+}
+
+}  // namespace
+}  // namespace ovi

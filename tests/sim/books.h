@@ -1,0 +1,47 @@
+// What must hold whatever happens, checked against what really happened on the nodes and not against the
+// State's own counters.
+#pragma once
+
+#include <map>
+#include <set>
+#include <string>
+
+#include "coordinator/core/advance.h"
+#include "tests/sim/cluster.h"
+
+namespace ovi::sim {
+
+class Books {
+ public:
+  Books(Verdict& verdict, Cluster& cluster, const core::Policy& policy)
+      : verdict_(verdict), cluster_(cluster), policy_(policy) {}
+
+  void Check(const core::State& state, const core::Outcome& outcome);
+  // What must not go on for long while the coordinator is up: now and then.
+  void CheckTimes(const core::State& state, TimeMs now, bool events_come_late);
+  // It has forgotten which groups it had stopped.
+  void OnRestart() { stopped_.clear(); }
+
+  // How often what happened, for the test that asks whether the simulator reaches everything.
+  const std::map<std::string, int>& seen() const { return seen_; }
+
+ private:
+  void OnChange(const core::State& state, const core::Change& change);
+  void OnDecision(const core::State& state, const core::Decision& decision);
+  void OnStart(const core::StartGroup& start);
+  void OnState(const core::State& state);
+
+  Verdict& verdict_;
+  Cluster& cluster_;
+  const core::Policy policy_;
+  std::map<core::JobId, core::JobState> states_;
+  std::set<AttemptRef> started_, ended_;
+  std::set<core::JobId> cancelled_;
+  std::map<core::JobId, AttemptRef> published_;
+  std::set<std::string> drained_;
+  std::set<GroupId> stopped_;
+  std::map<AttemptRef, TimeMs> groupless_since_;
+  std::map<std::string, int> seen_;
+};
+
+}  // namespace ovi::sim

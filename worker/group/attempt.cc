@@ -1,0 +1,55 @@
+#include "worker/group/attempt.h"
+
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "base/text.h"
+#include "worker/job/job_proto.h"
+
+namespace ovi {
+
+absl::StatusOr<AttemptRequest> ResolveAttempt(const v1::RunAttempt& run, const std::string& model_name,
+                                              const ModelFolder& model, std::optional<FrameSize> image) {
+  AttemptRequest request;
+  OVI_ASSIGN_OR_RETURN(request.job, JobFromProto(run.spec()));
+  if (request.job.model_name != model_name) {
+    return absl::FailedPreconditionError(absl::StrCat("model_name: this group holds ", model_name,
+                                                      ", the job is for ", Quoted(request.job.model_name)));
+  }
+  if (!request.job.loras.empty()) {
+    return absl::InvalidArgumentError("loras: adapters cannot be merged yet; take them out of the job");
+  }
+  if (image.has_value() != (request.job.mode == Mode::kI2v)) {
+    return absl::InvalidArgumentError("first_frame_sha256: mode i2v has a first frame, mode t2v has none");
+  }
+  OVI_ASSIGN_OR_RETURN(request.clip, ResolveClip(request.job, request.job.prompts.front(), 0, model, image));
+  return request;
+}
+
+v1::AttemptEnd EndOf(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kOk:
+      return v1::ATTEMPT_END_COMPLETED;
+    case absl::StatusCode::kCancelled:
+      return v1::ATTEMPT_END_CANCELLED;
+    case absl::StatusCode::kResourceExhausted:
+      return v1::ATTEMPT_END_OUT_OF_MEMORY;
+    case absl::StatusCode::kInvalidArgument:
+      return v1::ATTEMPT_END_BAD_INPUT;
+    default:
+      return v1::ATTEMPT_END_WORKER_CRASH;
+  }
+}
+
+v1::Stage ToProto(Stage stage) {
+  switch (stage) {
+    case Stage::kEncode:
+      return v1::STAGE_ENCODE;
+    case Stage::kDenoise:
+      return v1::STAGE_DENOISE;
+    case Stage::kDecode:
+      return v1::STAGE_DECODE;
+  }
+  return v1::STAGE_UNSPECIFIED;
+}
+
+}  // namespace ovi

@@ -1,0 +1,132 @@
+#include "worker/plan/memory_need.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "base/status.h"
+#include "kernels/cpu/cpu_backend.h"
+#include "kernels/dry_run_backend.h"
+#include "worker/pipeline/engine.h"
+#include "worker/pipeline/math/resolution.h"
+#include "worker/plan/hollow_weights.h"
+
+namespace ovi {
+namespace {
+
+// Addresses, not memory: more than any device has.
+constexpr std::int64_t kArenaBytes = std::int64_t{1} << 40;
+constexpr double kAspectMax = 4.0;
+
+class NoSink final : public ClipSink {
+ public:
+  absl::Status Begin(const ClipInfo&, std::span<const float>) override { return absl::OkStatus(); }
+  absl::Status AddFrames(std::span<const std::uint8_t>) override { return absl::OkStatus(); }
+  absl::Status Finish() override { return absl::OkStatus(); }
+};
+
+absl::StatusOr<FrameSize> Snapped(FrameSize asked, const ModelSpec& spec, Mode mode) {
+  return mode == Mode::kT2v ? SnapResolution(asked, spec.video_area) : FirstFrameSize(asked, spec.video_area);
+}
+
+// What to ask for, so that each of the largest frames the model makes comes out once. Memory grows with the
+// number of pixels and with nothing else, so the other sizes need no look.
+absl::StatusOr<std::vector<FrameSize>> AsksForLargest(const ModelSpec& spec, Mode mode) {
+  // Fine enough to meet every size: of the largest preset's, the rarest covers 0.3 % of aspects.
+  constexpr int kAspects = 4096;
+  constexpr double kSide = 1 << 14;
+  std::map<std::pair<std::int64_t, std::int64_t>, FrameSize> asks;  // by the size made
+  std::int64_t pixels_max = 0;
+  for (int i = 0; i <= kAspects; ++i) {
+    const double root = std::pow(kAspectMax, 0.5 * (2.0 * i / kAspects - 1.0));  // of the aspect
+    const FrameSize asked{std::llround(kSide / root), std::llround(kSide * root)};
+    OVI_ASSIGN_OR_RETURN(const FrameSize made, Snapped(asked, spec, mode));
+    const std::int64_t pixels = made.height * made.width;
+    if (pixels < pixels_max || made.height > made.width) continue;  // a turned frame takes as much
+    if (pixels > pixels_max) asks.clear();
+    pixels_max = pixels;
+    asks.emplace(std::pair{made.height, made.width}, asked);
+  }
+  std::vector<FrameSize> largest;
+  for (const auto& [made, asked] : asks) largest.push_back(asked);
+  return largest;
+}
+
+// Words of at least one token each, so that the text encoder gets as many as it takes.
+std::string LongestPrompt(const TextConfig& config) {
+  std::string text;
+  for (std::int64_t word = 0; word < config.text_len; ++word) text += "a ";
+  return text;
+}
+
+absl::StatusOr<ClipRequest> LargestClip(const ModelFolder& model, PrecisionPolicy policy, Mode mode,
+                                        FrameSize asked) {
+  const std::string prompt = LongestPrompt(model.text);
+  JobSpec job;
+  job.mode = mode;
+  job.video_negative_prompt = prompt;
+  job.audio_negative_prompt = prompt;
+  job.sample_steps = 1;
+  job.video_guidance_scale = 2;  // both passes, whose texts are there together
+  job.precision = policy == PrecisionPolicy::kReference ? Precision::kReference : Precision::kAsExecuted;
+  job.size = Size{static_cast<int>(asked.height), static_cast<int>(asked.width)};
+  return ResolveClip(job, {.text = prompt}, 0, model,
+                     mode == Mode::kI2v ? std::optional<FrameSize>(asked) : std::nullopt);
+}
+
+// Stage by stage the larger of both.
+void Cover(MemoryPlan& plan, const MemoryPlan& other) {
+  if (plan.stages.empty()) plan.stages = other.stages;
+  for (std::size_t i = 0; i < plan.stages.size(); ++i) {
+    plan.stages[i].bytes = std::max(plan.stages[i].bytes, other.stages[i].bytes);
+  }
+  plan.bytes_peak = std::max(plan.bytes_peak, other.bytes_peak);
+}
+
+}  // namespace
+
+absl::StatusOr<MemoryPlan> PlanClip(const ModelFolder& model, const ClipRequest& clip) {
+  const std::unique_ptr<Backend> backend = MakeDryRunBackend(MakeCpuBackend());
+  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
+                       Engine::Create(*backend, kArenaBytes, model, OpenHollowWeights));
+  ClipInputs inputs;
+  if (clip.image_to_video) {
+    inputs.image.resize(static_cast<std::size_t>(3 * clip.size.height * clip.size.width));
+  }
+  NoSink sink;
+  OVI_ASSIGN_OR_RETURN(const ClipReport report, engine->Generate(clip, inputs, {}, sink));
+  MemoryPlan plan;
+  for (const StageReport& stage : report.stages) {
+    plan.stages.push_back({stage.stage, stage.arena_bytes_peak});
+    plan.bytes_peak = std::max(plan.bytes_peak, stage.arena_bytes_peak);
+  }
+  return plan;
+}
+
+absl::StatusOr<MemoryPlan> PlanModel(const ModelFolder& model, PrecisionPolicy policy, Mode mode) {
+  OVI_ASSIGN_OR_RETURN(const std::vector<FrameSize> asks, AsksForLargest(model.spec, mode));
+  MemoryPlan plan;
+  for (const FrameSize asked : asks) {
+    OVI_ASSIGN_OR_RETURN(const ClipRequest clip, LargestClip(model, policy, mode, asked));
+    OVI_ASSIGN_OR_RETURN(const MemoryPlan one, PlanClip(model, clip));
+    Cover(plan, one);
+  }
+  return plan;
+}
+
+absl::StatusOr<ModelMemoryNeed> MemoryNeedOf(const ModelFolder& model) {
+  ModelMemoryNeed need;
+  for (const Mode mode : {Mode::kT2v, Mode::kI2v}) {
+    OVI_ASSIGN_OR_RETURN(const MemoryPlan executed, PlanModel(model, PrecisionPolicy::kAsExecuted, mode));
+    OVI_ASSIGN_OR_RETURN(const MemoryPlan reference, PlanModel(model, PrecisionPolicy::kReference, mode));
+    need.as_executed_bytes = std::max(need.as_executed_bytes, executed.bytes_peak);
+    need.reference_bytes = std::max(need.reference_bytes, reference.bytes_peak);
+  }
+  return need;
+}
+
+}  // namespace ovi
