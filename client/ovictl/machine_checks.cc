@@ -165,8 +165,7 @@ CheckResult CheckModels() {
   if (usable.empty()) {
     result.verdict = Verdict::kFail;
     if (names.empty()) result.detail = absl::StrCat(models_dir, ": no model");
-    if (problems.empty())
-      result.hint = "OVI_MODELS_DIR names the folder with the models; docs tell where weights come from";
+    if (problems.empty()) result.hint = "OVI_MODELS_DIR names the folder with the models";
   }
   return result;
 }

@@ -36,10 +36,13 @@ std::string GroupsOn(const v1::Node& node, int gpu_index) {
   return absl::StrJoin(words, ", ");
 }
 
+// Those that can be used; what is wrong with the others is in NodeDetails.
 std::string Models(const v1::Node& node) {
-  return absl::StrJoin(node.models(), ",", [](std::string* out, const v1::ModelInfo& model) {
-    absl::StrAppend(out, model.name(), model.problem().empty() ? "" : "(!)");
-  });
+  std::vector<std::string> names;
+  for (const v1::ModelInfo& model : node.models()) {
+    if (model.problem().empty()) names.push_back(model.name());
+  }
+  return absl::StrJoin(names, ",");
 }
 
 Row NodeCells(const v1::Node& node) {

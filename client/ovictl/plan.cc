@@ -35,7 +35,7 @@ absl::StatusOr<int> Plan(Session& session, const JobSource& source) {
   for (const std::string& warning : plan.warnings()) PrintWarning(warning);
   if (session.json) {
     PrintLine(JsonLine(plan));
-  } else {
+  } else if (plan.options_size() > 0) {
     std::fputs(PlanTable(plan, UncutScreen()).c_str(), stdout);
   }
   const bool fits = std::any_of(plan.options().begin(), plan.options().end(),

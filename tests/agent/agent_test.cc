@@ -109,6 +109,20 @@ TEST_F(AgentTest, TriesAgainWhenItsNameIsTakenForAMoment) {
   EXPECT_TRUE(coordinator.AwaitExited("g9-9")) << "it is connected";
 }
 
+TEST_F(AgentTest, PrintsWhatItWouldSayAndLeavesTheNodeAlone) {
+  agent.Start();  // a running agent is not disturbed
+  ASSERT_TRUE(coordinator.AwaitHello());
+  const auto run = RunAndCapture({OVI_AGENT, "--config", agent.folder() / "agent.yaml", "--coordinator",
+                                  coordinator.address(), "--print-hello"});
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_TRUE(run->exit.ok()) << run->stderr_tail;
+  EXPECT_THAT(run->stdout_text,
+              AllOf(HasSubstr("\"name\": \"box\""), HasSubstr("\"bytes_total\": \"600000000\"")));
+  EXPECT_EQ(run->stderr_tail, "");
+  EXPECT_TRUE(coordinator.Stop("g9-9", 0));
+  EXPECT_TRUE(coordinator.AwaitExited("g9-9"));
+}
+
 TEST_F(AgentTest, TellsPlainlyWhatIsWrongWithItsConfiguration) {
   const auto run = [&](std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), {OVI_AGENT, "--config", agent.folder() / "agent.yaml"});

@@ -84,13 +84,14 @@ TEST(CgroupFolders, AreNoneWithoutTheController) {
 }
 
 TEST(HostFacts, OfThisMachineAreSensible) {
-  const v1::HostFacts facts = ReadHostFacts("/");
+  const v1::HostFacts facts = ReadHostFacts("/no/such/folder");
   EXPECT_EQ(facts.hostname(), ReadHostname());
   EXPECT_EQ(facts.boot_id(), ReadBootId());
   EXPECT_GE(facts.core_count(), 1);
   EXPECT_LE(facts.core_count(), ::sysconf(_SC_NPROCESSORS_CONF));
   EXPECT_GT(facts.memory_bytes_available(), 0);
   EXPECT_LE(facts.memory_bytes_available(), facts.memory_bytes_total());
+  EXPECT_GT(facts.disk_bytes_total(), 0) << "of the disk that the folder would be on";
   EXPECT_LE(facts.disk_bytes_free(), facts.disk_bytes_total());
   EXPECT_NE(facts.os(), "");
 }

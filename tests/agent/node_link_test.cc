@@ -7,7 +7,10 @@
 #include <atomic>
 #include <future>
 
+#include "base/small_file.h"
+#include "base/subprocess.h"
 #include "tests/agent/nodes_server.h"
+#include "tests/temp_folder.h"
 
 namespace ovi {
 namespace {
@@ -29,7 +32,7 @@ v1::NodeMessage Report(int core_count) {
 class NodeLinkTest : public testing::Test {
  protected:
   void Open(NodeLinkSettings settings = {}) {
-    settings.address = coordinator.address();
+    if (settings.address.empty()) settings.address = coordinator.address();
     link = std::make_unique<NodeLink>(
         settings,
         NodeLink::Listener{.hello =
@@ -132,6 +135,25 @@ TEST_F(NodeLinkTest, ShowsItsToken) {
   coordinator.WantToken("abc");
   Open({.token = "abc"});
   EXPECT_TRUE(coordinator.AwaitHello());
+}
+
+TEST_F(NodeLinkTest, EncryptsWhatItSaysToACoordinatorItCanTrust) {
+  if (!FindProgram("openssl").ok()) GTEST_SKIP() << "openssl, which makes the certificate, is not installed";
+  const TempFolder folder;
+  const auto made =
+      RunAndCapture({"openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+                     "-nodes", "-days", "2", "-subj", "/CN=head", "-addext", "subjectAltName=IP:127.0.0.1",
+                     "-keyout", folder / "key.pem", "-out", folder / "cert.pem"});
+  ASSERT_TRUE(made.ok()) << made.status();
+  ASSERT_TRUE(made->exit.ok()) << made->stderr_tail;
+  grpc::SslServerCredentialsOptions options;
+  options.pem_key_cert_pairs.push_back({ReadSmallFile(folder / "key.pem", 1 << 20).value(),
+                                        ReadSmallFile(folder / "cert.pem", 1 << 20).value()});
+  NodesServer secure(grpc::SslServerCredentials(options));
+  secure.WantToken("abc");
+  Open({.address = secure.address(), .token = "abc", .tls_ca_file = folder / "cert.pem"});
+  EXPECT_TRUE(secure.AwaitHello());
+  link->Stop(std::chrono::seconds(30));
 }
 
 TEST_F(NodeLinkTest, SaysWhatIsQueuedBeforeItEnds) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 
@@ -14,7 +15,8 @@ constexpr std::chrono::seconds kDeadline{30};
 
 }  // namespace
 
-NodesServer::NodesServer() {
+NodesServer::NodesServer(std::shared_ptr<grpc::ServerCredentials> credentials)
+    : credentials_(std::move(credentials)) {
   ComeBack();
 }
 
@@ -28,7 +30,7 @@ std::string NodesServer::address() const {
 
 void NodesServer::ComeBack() {
   grpc::ServerBuilder builder;
-  builder.AddListeningPort(absl::StrCat("127.0.0.1:", port_), grpc::InsecureServerCredentials(), &port_);
+  builder.AddListeningPort(absl::StrCat("127.0.0.1:", port_), credentials_, &port_);
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.RegisterService(this);
   server_ = builder.BuildAndStart();

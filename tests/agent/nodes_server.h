@@ -19,7 +19,8 @@ namespace ovi {
 // Thread-safe. Every Await has a deadline of half a minute and fails the test when it passes.
 class NodesServer final : private v1::Nodes::Service {
  public:
-  NodesServer();
+  explicit NodesServer(
+      std::shared_ptr<grpc::ServerCredentials> credentials = grpc::InsecureServerCredentials());
   ~NodesServer() override;
 
   std::string address() const;
@@ -53,6 +54,7 @@ class NodesServer final : private v1::Nodes::Service {
   template <typename Ready>
   bool AwaitThat(const Ready& ready);
 
+  const std::shared_ptr<grpc::ServerCredentials> credentials_;
   int port_ = 0;
   std::unique_ptr<grpc::Server> server_;
 

@@ -95,6 +95,7 @@ TEST_F(LogTest, QuotesWhatWouldBeAmbiguous) {
                         {"\x1b[31mred", R"("\x1b[31mred")"},
                         {"broken \xff", R"("broken \xff")"},
                         {std::string("a\0b", 3), R"("a\x00b")"},
+                        {"{} {0}", R"("{} {0}")"},
                         {"grüße", "grüße"},
                         {"/var/lib/ovi", "/var/lib/ovi"}};
   Configure({});

@@ -12,8 +12,8 @@
 #include <string>
 #include <vector>
 
-#include "ovi/v1/cluster.pb.h"
-#include "ovi/v1/jobs.pb.h"
+#include "ovi/v1/cluster.grpc.pb.h"
+#include "ovi/v1/jobs.grpc.pb.h"
 
 namespace ovi::client {
 
@@ -58,14 +58,12 @@ class FakeCluster {
   std::vector<std::string> uploads() const;  // bytes
   int calls(const std::string& method) const;
 
- private:
-  class JobsService;
-  class ClusterService;
-  struct State;
+  struct State;  // in fake_state.h
 
+ private:
   const std::unique_ptr<State> state_;
-  const std::unique_ptr<JobsService> jobs_;
-  const std::unique_ptr<ClusterService> cluster_;
+  const std::unique_ptr<v1::Jobs::Service> jobs_;
+  const std::unique_ptr<v1::Cluster::Service> cluster_;
   std::unique_ptr<grpc::Server> server_;
   int port_ = 0;
 };

@@ -90,7 +90,7 @@ void FakeCoordinator::set_acknowledges(bool acknowledges) {
 }
 
 std::string FakeCoordinator::AddInput(const std::string& bytes, const std::string& claimed) {
-  const std::string sha256 = claimed.empty() ? Sha256Hex(bytes) : claimed;
+  std::string sha256 = claimed.empty() ? Sha256Hex(bytes) : claimed;
   const std::lock_guard lock(mutex_);
   inputs_[sha256] = bytes;
   return sha256;
@@ -178,7 +178,7 @@ grpc::Status FakeCoordinator::Attach(grpc::ServerContext* context, Stream* strea
     ++streams_begun_;
     if (!refusal_.ok()) return refusal_;
   }
-  if (const grpc::Status known = CheckToken(*context); !known.ok()) return known;
+  if (grpc::Status known = CheckToken(*context); !known.ok()) return known;
   {
     const std::lock_guard lock(mutex_);
     streams_.push_back({context, stream});
@@ -201,11 +201,11 @@ grpc::Status FakeCoordinator::Attach(grpc::ServerContext* context, Stream* strea
 grpc::Status FakeCoordinator::UploadArtifact(grpc::ServerContext* context,
                                              grpc::ServerReader<v1::UploadArtifactRequest>* reader,
                                              v1::UploadArtifactResponse* /*response*/) {
-  if (const grpc::Status known = CheckToken(*context); !known.ok()) return known;
+  if (grpc::Status known = CheckToken(*context); !known.ok()) return known;
   {
     const std::lock_guard lock(mutex_);
     if (!upload_failures_.empty()) {
-      const grpc::Status failure = upload_failures_.front();
+      grpc::Status failure = upload_failures_.front();
       upload_failures_.erase(upload_failures_.begin());
       ++uploads_refused_;
       return failure;
@@ -231,7 +231,7 @@ grpc::Status FakeCoordinator::UploadArtifact(grpc::ServerContext* context,
 grpc::Status FakeCoordinator::DownloadInput(grpc::ServerContext* context,
                                             const v1::DownloadInputRequest* request,
                                             grpc::ServerWriter<v1::DownloadInputResponse>* writer) {
-  if (const grpc::Status known = CheckToken(*context); !known.ok()) return known;
+  if (grpc::Status known = CheckToken(*context); !known.ok()) return known;
   std::string bytes;
   {
     const std::lock_guard lock(mutex_);

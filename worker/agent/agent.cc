@@ -15,7 +15,6 @@
 #include "base/secret.h"
 #include "base/status.h"
 #include "worker/agent/agent_setup.h"
-#include "worker/agent/host_facts.h"
 #include "worker/group/world_sizes.h"
 #include "worker/plan/memory_need.h"
 
@@ -48,11 +47,16 @@ absl::StatusOr<v1::MemoryNeed> NeedOf(const ModelFolder& model) {
 sigset_t AgentSignals() {
   sigset_t signals;
   ::sigemptyset(&signals);
-  for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGCHLD}) ::sigaddset(&signals, signal);
+  for (const int signal : {SIGTERM, SIGINT, SIGCHLD}) ::sigaddset(&signals, signal);
+  // Under nohup it stays ignored: blocked, it would come all the same.
+  struct sigaction hangup {};
+  if (::sigaction(SIGHUP, nullptr, &hangup) == 0 && hangup.sa_handler != SIG_IGN)
+    ::sigaddset(&signals, SIGHUP);
   return signals;
 }
 
-Agent::Agent(AgentConfig config) : config_(std::move(config)), instance_id_(NewSecret(SecretBits::k128)) {}
+Agent::Agent(AgentConfig config, std::string own_path)
+    : config_(std::move(config)), own_path_(std::move(own_path)), instance_id_(NewSecret(SecretBits::k128)) {}
 
 Agent::~Agent() = default;
 
@@ -60,47 +64,48 @@ absl::StatusOr<std::unique_ptr<Agent>> Agent::Create(AgentConfig config) {
   std::error_code error;
   const std::string own_path = fs::read_symlink("/proc/self/exe", error);
   OVI_RETURN_IF_ERROR(CompleteConfig(config, own_path));
-  std::unique_ptr<Agent> agent(new Agent(std::move(config)));
-  OVI_RETURN_IF_ERROR(agent->Open(own_path));
+  std::unique_ptr<Agent> agent(new Agent(std::move(config), own_path));
+  OVI_RETURN_IF_ERROR(agent->Look());
   return agent;
 }
 
-absl::Status Agent::Open(const std::string& own_path) {
-  std::string token;
+absl::Status Agent::Look() {
   if (!config_.node_token_file.empty()) {
-    OVI_ASSIGN_OR_RETURN(token, ReadSecretFile(config_.node_token_file));
+    OVI_ASSIGN_OR_RETURN(token_, ReadSecretFile(config_.node_token_file));
   }
-  OVI_ASSIGN_OR_RETURN(state_lock_, LockStateFolder(config_.state_dir));
-  OVI_ASSIGN_OR_RETURN(metrics_, AgentMetrics::Create(config_.metrics_address));
   std::unique_ptr<GpuReader> gpus;
   if (config_.declared_gpus) {
     gpus = MakeDeclaredReader(*config_.declared_gpus);
   } else {
     OVI_ASSIGN_OR_RETURN(gpus, OpenNvmlReader(config_.nvml_library));
   }
+  models_ = std::make_unique<ModelScan>(ModelScan::Settings{.models_dir = config_.models_dir,
+                                                            .weights_dir = config_.weights_dir,
+                                                            .cache_file = config_.state_dir + "/models.json",
+                                                            .need_of = NeedOf});
+  probe_ = std::make_unique<NodeProbe>(NodeProbe::Parts{
+      .gpus = std::move(gpus),
+      .disk_path = config_.state_dir,
+      .living = [this] { return groups_ == nullptr ? std::vector<LivingGroup>() : groups_->Living(); },
+      .news = [this] { loop_.Post([this] { SendReport(); }); }});
+  return absl::OkStatus();
+}
+
+absl::Status Agent::Open() {
+  OVI_ASSIGN_OR_RETURN(state_lock_, LockStateFolder(config_.state_dir));
+  OVI_ASSIGN_OR_RETURN(metrics_, AgentMetrics::Create(config_.metrics_address));
   // Orphans of a keeper that was killed become ours, so that they are found and reaped.
   ::prctl(PR_SET_CHILD_SUBREAPER, 1);
   const sigset_t signals = AgentSignals();
   signal_fd_.Reset(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!signal_fd_.valid()) return absl::ErrnoToStatus(errno, "cannot make a signalfd");
-
-  models_ = std::make_unique<ModelScan>(ModelScan::Settings{.models_dir = config_.models_dir,
-                                                            .weights_dir = config_.weights_dir,
-                                                            .cache_file = config_.state_dir + "/models.json",
-                                                            .need_of = NeedOf});
-  MakeLink(token);
-  OVI_RETURN_IF_ERROR(OpenGroups(own_path, gpus->Read()));
-  probe_ =
-      std::make_unique<NodeProbe>(NodeProbe::Parts{.gpus = std::move(gpus),
-                                                   .disk_path = config_.state_dir,
-                                                   .living = [this] { return groups_->Living(); },
-                                                   .news = [this] { loop_.Post([this] { SendReport(); }); }});
-  return absl::OkStatus();
+  MakeLink();
+  return OpenGroups();
 }
 
-void Agent::MakeLink(const std::string& token) {
+void Agent::MakeLink() {
   link_ = std::make_unique<NodeLink>(
-      NodeLinkSettings{.address = config_.coordinator, .token = token, .tls_ca_file = config_.tls_ca_file},
+      NodeLinkSettings{.address = config_.coordinator, .token = token_, .tls_ca_file = config_.tls_ca_file},
       NodeLink::Listener{
           .hello = [this] { return Hello(); },
           .connected =
@@ -119,9 +124,9 @@ void Agent::MakeLink(const std::string& token) {
               }});
 }
 
-absl::Status Agent::OpenGroups(const std::string& own_path, const std::vector<GpuReading>& gpus) {
-  const int cores = ReadHostFacts(config_.state_dir).core_count();
-  const int threads = std::max(cores / std::max(static_cast<int>(gpus.size()), 1), 1);
+absl::Status Agent::OpenGroups() {
+  const v1::NodeReport node = probe_->Latest();
+  const int threads = std::max(node.host().core_count() / std::max(node.gpus_size(), 1), 1);
   GroupSettings settings{
       .groups_dir = config_.state_dir + "/groups",
       .node = config_.name,
@@ -129,7 +134,7 @@ absl::Status Agent::OpenGroups(const std::string& own_path, const std::vector<Gp
       .coordinator_address = config_.coordinator,
       .mpirun = config_.mpirun,
       .worker = config_.worker,
-      .keeper = own_path,
+      .keeper = own_path_,
       .tls_ca_file = config_.tls_ca_file,
       .threads_per_rank = config_.threads_per_rank == 0 ? threads : config_.threads_per_rank,
       .environment = config_.group_environment};
@@ -138,7 +143,8 @@ absl::Status Agent::OpenGroups(const std::string& own_path, const std::vector<Gp
                          OpenServedModel(config_.models_dir, config_.weights_dir, name));
     return model.weights_dir == model.config_dir ? "" : model.weights_dir;
   };
-  for (const GpuReading& gpu : gpus) settings.gpus.push_back({.declared = gpu.declared, .uuid = gpu.uuid});
+  for (const v1::Gpu& gpu : node.gpus())
+    settings.gpus.push_back({.declared = gpu.declared(), .uuid = gpu.uuid()});
   const Groups::Listener listener{
       .started =
           [this](const v1::GroupStarted& started, std::optional<milliseconds> took) {
@@ -148,6 +154,7 @@ absl::Status Agent::OpenGroups(const std::string& own_path, const std::vector<Gp
             *message.mutable_group_started() = started;
             link_->Send(std::move(message));
           },
+      .not_started = [this] { metrics_->CountStart(false); },
       .exited =
           [this](const v1::GroupExited& exited) {
             v1::NodeMessage message;
@@ -170,11 +177,13 @@ v1::NodeHello Agent::Hello() {
   *hello.mutable_gpus() = std::move(*report.mutable_gpus());
   for (v1::ModelInfo& model : models_->Scan()) *hello.add_models() = std::move(model);
   for (const int size : SupportedWorldSizes()) hello.add_world_sizes(size);
+  if (groups_ == nullptr) return hello;
   for (LivingGroup& group : groups_->Living()) *hello.add_groups() = std::move(group.facts);
   return hello;
 }
 
-int Agent::Run() {
+absl::StatusOr<int> Agent::Run() {
+  OVI_RETURN_IF_ERROR(Open());
   Log(LogLevel::kInfo, "agent started",
       {{"node", config_.name},
        {"version", OVI_VERSION},

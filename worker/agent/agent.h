@@ -25,24 +25,26 @@ namespace ovi {
 // AgentSignals() blocked in every thread.
 class Agent {
  public:
-  // Errors name the key, the file or the program: no driver, a token file that others may read, a state
-  // folder that another agent uses.
+  // Looks at the machine; changes nothing but the cache of what models need. Errors name the key or the file:
+  // no driver, a token file that others may read.
   static absl::StatusOr<std::unique_ptr<Agent>> Create(AgentConfig config);
   ~Agent();
   Agent(const Agent&) = delete;
   Agent& operator=(const Agent&) = delete;
 
-  // What it would say to a coordinator.
+  // What a coordinator is told; before Run without groups.
   v1::NodeHello Hello();
-  // Until a signal or the coordinator ends it; returns the program's exit code.
-  int Run();
+  // Until a signal or the coordinator ends it; returns the program's exit code. Errors: the state folder is
+  // another agent's, or the metrics' address is taken.
+  absl::StatusOr<int> Run();
 
  private:
-  explicit Agent(AgentConfig config);
+  Agent(AgentConfig config, std::string own_path);
 
-  absl::Status Open(const std::string& own_path);
-  void MakeLink(const std::string& token);
-  absl::Status OpenGroups(const std::string& own_path, const std::vector<GpuReading>& gpus);
+  absl::Status Look();
+  absl::Status Open();
+  void MakeLink();
+  absl::Status OpenGroups();
 
   void OnSignal();
   void OnConnected(const v1::NodeWelcome& welcome);
@@ -53,7 +55,8 @@ class Agent {
   void End(int exit_code);
 
   const AgentConfig config_;
-  const std::string instance_id_;
+  const std::string own_path_, instance_id_;
+  std::string token_;
   UniqueFd state_lock_, signal_fd_;
   EventLoop loop_;
   std::unique_ptr<AgentMetrics> metrics_;

@@ -96,6 +96,7 @@ void Groups::Start(const v1::StartGroup& order) {
   const absl::Status launched = Launch(order);
   if (launched.ok()) return;
   Log(LogLevel::kError, "group not started", {{"group", order.group_id()}, {"reason", launched.message()}});
+  listener_.not_started();
   TellExited(order.group_id(), {.message = std::string(launched.message())});
 }
 
@@ -216,6 +217,7 @@ void Groups::OnEnded(const std::string& group_id, const ExitRecord& record) {
   fs::remove(FolderOf(group_id).path() + "/token", ignored);
   groups_.erase(group_id);
   GroupsChanged();
+  if (!record.launched) listener_.not_started();
   Log(LogLevel::kInfo, "group ended",
       {{"group", group_id},
        {"exit_code", record.exit_code},

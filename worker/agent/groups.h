@@ -59,6 +59,7 @@ class Groups {
   struct Listener {
     // `took`: since the order; nullopt where the group was started before.
     std::function<void(const v1::GroupStarted&, std::optional<std::chrono::milliseconds> took)> started;
+    std::function<void()> not_started;                   // an order failed; before the `exited` that says why
     std::function<void(const v1::GroupExited&)> exited;  // also for groups that ended while no agent ran
   };
 

@@ -7,7 +7,8 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cmath>
+#include <filesystem>
+#include <system_error>
 #include <thread>
 
 #include "absl/status/statusor.h"
@@ -87,6 +88,13 @@ int CoreCount() {
     if (limit) cores = std::min(cores, *limit);
   }
   return std::max(cores, 1);
+}
+
+// `path`, or the folder above it that is there: where it will be made.
+std::filesystem::path NearestThere(std::filesystem::path path) {
+  std::error_code error;
+  while (!std::filesystem::exists(path, error) && path.has_relative_path()) path = path.parent_path();
+  return path;
 }
 
 }  // namespace
@@ -192,7 +200,7 @@ v1::HostFacts ReadHostFacts(const std::string& disk_path) {
   facts.set_memory_bytes_total(memory.bytes_total);
   facts.set_memory_bytes_available(memory.bytes_available);
   struct statvfs disk {};
-  if (::statvfs(disk_path.c_str(), &disk) == 0) {
+  if (::statvfs(NearestThere(disk_path).c_str(), &disk) == 0) {
     facts.set_disk_bytes_total(static_cast<std::int64_t>(disk.f_blocks * disk.f_frsize));
     facts.set_disk_bytes_free(static_cast<std::int64_t>(disk.f_bavail * disk.f_frsize));
   }

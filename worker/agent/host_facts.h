@@ -11,8 +11,8 @@
 
 namespace ovi {
 
-// A fresh look at everything; fields that the system does not tell stay 0 or "". `disk_path`: a folder that
-// exists.
+// A fresh look at everything; fields that the system does not tell stay 0 or "". `disk_path`: an absolute
+// folder, which need not be there yet.
 v1::HostFacts ReadHostFacts(const std::string& disk_path);
 
 // New after every boot; "" where the kernel does not tell.

@@ -55,27 +55,34 @@ void AddSettingFlag(CLI::App& app, const std::string& flag, const std::string& k
       flag, [key, &settings] { settings.push_back(key + "=true"); }, help);
 }
 
-int RunAgent(const Options& options) {
-  absl::StatusOr<AgentConfig> config = ReadConfig(options);
-  absl::Status status = config.status();
-  if (status.ok()) status = ConfigureLog(config->log);
-  if (!status.ok()) {
-    PrintProblem({status.message().data(), status.message().size()});
-    return kExitUsage;
-  }
-  const absl::StatusOr<std::unique_ptr<Agent>> agent = Agent::Create(*std::move(config));
-  if (!agent.ok()) {
-    PrintProblem({agent.status().message().data(), agent.status().message().size()});
-    return kExitFailed;
-  }
-  if (!options.print_hello) return (*agent)->Run();
+int Fail(const absl::Status& status, int exit_code) {
+  PrintProblem({status.message().data(), status.message().size()});
+  return exit_code;
+}
+
+absl::Status PrintHello(Agent& agent) {
   std::string json;
   google::protobuf::util::JsonPrintOptions pretty;
   pretty.add_whitespace = true;
   pretty.preserve_proto_field_names = true;
-  if (!google::protobuf::util::MessageToJsonString((*agent)->Hello(), &json, pretty).ok()) return kExitFailed;
+  const auto status = google::protobuf::util::MessageToJsonString(agent.Hello(), &json, pretty);
+  if (!status.ok()) return absl::InternalError(status.ToString());
   std::fputs(json.c_str(), stdout);
-  return 0;
+  return absl::OkStatus();
+}
+
+int RunAgent(const Options& options) {
+  absl::StatusOr<AgentConfig> config = ReadConfig(options);
+  if (!config.ok()) return Fail(config.status(), kExitUsage);
+  if (const absl::Status status = ConfigureLog(config->log); !status.ok()) return Fail(status, kExitUsage);
+  const absl::StatusOr<std::unique_ptr<Agent>> agent = Agent::Create(*std::move(config));
+  if (!agent.ok()) return Fail(agent.status(), kExitFailed);
+  if (options.print_hello) {
+    const absl::Status printed = PrintHello(**agent);
+    return printed.ok() ? 0 : Fail(printed, kExitFailed);
+  }
+  const absl::StatusOr<int> exit_code = (*agent)->Run();
+  return exit_code.ok() ? *exit_code : Fail(exit_code.status(), kExitFailed);
 }
 
 int Main(int argc, char** argv) {

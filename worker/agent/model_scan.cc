@@ -182,7 +182,9 @@ std::vector<v1::ModelInfo> ModelScan::Scan() const {
     }
     if (model.problem().empty()) *model.mutable_memory_need() = now[key];
   }
-  if (std::any_of(now.begin(), now.end(), [&](const auto& entry) { return !before.contains(entry.first); })) {
+  const bool news =
+      std::any_of(now.begin(), now.end(), [&](const auto& entry) { return !before.contains(entry.first); });
+  if (news && fs::is_directory(fs::path(settings_.cache_file).parent_path(), error)) {
     const absl::Status written = WriteCache(settings_.cache_file, now);
     if (!written.ok()) Log(LogLevel::kWarning, "model cache not written", {{"reason", written.message()}});
   }

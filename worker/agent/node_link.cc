@@ -178,12 +178,11 @@ bool NodeLink::IsRefusal(const absl::Status& status) {
   const bool clash = absl::IsAlreadyExists(status);
   const bool final_word = absl::IsUnauthenticated(status) || absl::IsFailedPrecondition(status) ||
                           absl::IsInvalidArgument(status);
-  if (status.code() != logged_code_) {
-    Log(clash || final_word ? LogLevel::kError : LogLevel::kWarning, "coordinator not reached",
+  if (final_word) return true;  // whoever is told says so
+  if (std::exchange(logged_code_, status.code()) != status.code()) {
+    Log(clash ? LogLevel::kError : LogLevel::kWarning, "coordinator not reached",
         {{"coordinator", settings_.address}, {"reason", status.message()}});
-    logged_code_ = status.code();
   }
-  if (final_word) return true;
   if (!clash) {
     clash_since_.reset();
     return false;

@@ -14,15 +14,10 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kBackoffMin{200};
 constexpr milliseconds kBackoffMax{2'000};
-constexpr milliseconds kHeartbeat{1'000};
 // A connection that lived for so long was a good one.
 constexpr milliseconds kGoodConnection{2'000};
 constexpr int kKeepaliveMs = 10'000;  // a host that lost its power sends no farewell
 constexpr int kKeepaliveTimeoutMs = 5'000;
-
-bool SameAttempt(const v1::AttemptRef& a, const v1::AttemptRef& b) {
-  return a.job_id() == b.job_id() && a.attempt() == b.attempt();
-}
 
 // The coordinator has spoken, and dialling again would not change its mind.
 bool IsRejection(const grpc::Status& status) {
@@ -90,9 +85,7 @@ GroupOrder CoordinatorLink::WaitForOrder() {
 void CoordinatorLink::Begin(const v1::AttemptRef& attempt) {
   const std::lock_guard lock(mutex_);
   running_ = attempt;
-  report_.reset();
-  last_report_.reset();
-  finished_.reset();
+  outbox_.Clear();
   acknowledged_ = false;
   bool cancelled = false;
   if (!runs_.empty() && SameAttempt(runs_.front().order.run.attempt(), attempt)) {
@@ -104,10 +97,7 @@ void CoordinatorLink::Begin(const v1::AttemptRef& attempt) {
 
 void CoordinatorLink::Report(v1::AttemptProgress progress) {
   const std::lock_guard lock(mutex_);
-  if (report_) {
-    for (v1::MemoryReport& memory : *report_->mutable_memory()) *progress.add_memory() = std::move(memory);
-  }
-  report_ = std::move(progress);
+  outbox_.Report(std::move(progress));
   changed_.notify_all();
 }
 
@@ -123,16 +113,13 @@ bool CoordinatorLink::Pause(std::chrono::milliseconds delay) {
 
 absl::Status CoordinatorLink::Finish(v1::AttemptFinished finished) {
   std::unique_lock lock(mutex_);
-  finished_ = std::move(finished);
-  finished_said_ = false;
+  outbox_.Finish(std::move(finished));
   changed_.notify_all();
   const bool done =
       changed_.wait_for(lock, options_.delivery_max, [this] { return acknowledged_ || end_.has_value(); });
   const bool acknowledged = acknowledged_;
   running_.reset();
-  report_.reset();
-  last_report_.reset();
-  finished_.reset();
+  outbox_.Clear();
   if (acknowledged) return absl::OkStatus();
   if (done) return absl::AbortedError(end_->reason);
   return absl::DeadlineExceededError(absl::StrCat(options_.address, " did not take the attempt's end within ",
@@ -189,8 +176,10 @@ grpc::Status CoordinatorLink::Connect() {
     context_ = &context;
   }
   const std::unique_ptr<Stream> stream = stub->Attach(&context);
-  if (SayHello(*stream, stub)) {
+  const bool reached = SayHello(*stream, stub);
+  if (reached) {
     Log(LogLevel::kInfo, "coordinator reached", {{"address", options_.address}});
+    away_ = false;
     std::thread writer([&] { WriteReports(*stream, context); });
     for (v1::GroupCommand command; stream->Read(&command);) Handle(std::move(command));
     {
@@ -203,7 +192,8 @@ grpc::Status CoordinatorLink::Connect() {
   const grpc::Status status = stream->Finish();
   const std::lock_guard lock(mutex_);
   context_ = nullptr;
-  if (!closing_) {
+  const bool is_news = reached || !std::exchange(away_, true);  // not every dial of a long absence
+  if (!closing_ && is_news) {
     Log(LogLevel::kWarning, "coordinator lost",
         {{"address", options_.address},
          {"code", static_cast<int>(status.error_code())},
@@ -224,44 +214,18 @@ bool CoordinatorLink::SayHello(Stream& stream, std::shared_ptr<v1::Groups::Stub>
   stub_ = std::move(stub);
   heard_at_ = Clock::now();
   stream_ended_ = false;
-  finished_said_ = false;
+  outbox_.OnNewStream();
   return true;
 }
 
-std::optional<v1::GroupMessage> CoordinatorLink::NextMessage(std::uint64_t& beats_said,
-                                                             Clock::time_point said_at) {
-  v1::GroupMessage message;
-  if (report_) {
-    *message.mutable_progress() = *std::exchange(report_, std::nullopt);
-    last_report_ = message.progress();
-    last_report_->clear_memory();
-    beats_said = beats_;
-    return message;
-  }
-  if (finished_ && !finished_said_) {
-    *message.mutable_finished() = *finished_;
-    finished_said_ = true;
-    return message;
-  }
-  const std::uint64_t beats = beats_;
-  if (last_report_ && !finished_ && beats != beats_said && Clock::now() - said_at >= kHeartbeat) {
-    *message.mutable_progress() = *last_report_;
-    beats_said = beats;
-    return message;
-  }
-  return std::nullopt;
-}
-
 void CoordinatorLink::WriteReports(Stream& stream, grpc::ClientContext& context) {
-  std::uint64_t beats_said = 0;
-  Clock::time_point said_at = Clock::now();
   std::unique_lock lock(mutex_);
   while (!stream_ended_) {
-    const std::optional<v1::GroupMessage> message = NextMessage(beats_said, said_at);
+    const std::optional<v1::GroupMessage> message = outbox_.Next(beats_, Clock::now());
     if (!message) {
-      // Beats come without a notice; nobody beats while there is no report.
-      if (last_report_) {
-        changed_.wait_for(lock, kHeartbeat / 4);
+      // Signs of life come without a notice.
+      if (outbox_.beats()) {
+        changed_.wait_for(lock, Outbox::kHeartbeat / 4);
       } else {
         changed_.wait(lock);
       }
@@ -269,7 +233,6 @@ void CoordinatorLink::WriteReports(Stream& stream, grpc::ClientContext& context)
     }
     lock.unlock();
     const bool written = stream.Write(*message);
-    said_at = Clock::now();
     lock.lock();
     if (!written) {
       context.TryCancel();  // lets the reader notice
@@ -287,8 +250,7 @@ void CoordinatorLink::Handle(v1::GroupCommand command) {
     End(GroupOrder::Kind::kShutDown, "the coordinator says so");
   } else if (command.has_acknowledged()) {
     const std::lock_guard lock(mutex_);
-    if (finished_ && SameAttempt(finished_->attempt(), command.acknowledged().attempt()))
-      acknowledged_ = true;
+    if (outbox_.IsAcknowledgedBy(command.acknowledged().attempt())) acknowledged_ = true;
     changed_.notify_all();
   }
   const std::lock_guard lock(mutex_);

@@ -22,6 +22,7 @@
 
 #include "absl/status/status.h"
 #include "ovi/v1/groups.grpc.pb.h"
+#include "worker/group/outbox.h"
 
 namespace ovi {
 
@@ -93,8 +94,6 @@ class CoordinatorLink {
   grpc::Status Connect();
   bool SayHello(Stream& stream, std::shared_ptr<v1::Groups::Stub> stub);
   void WriteReports(Stream& stream, grpc::ClientContext& context);
-  // The next thing to say, if there is one.
-  std::optional<v1::GroupMessage> NextMessage(std::uint64_t& beats_said, Clock::time_point said_at);
   void Handle(v1::GroupCommand command);
   void HandleRun(v1::RunAttempt run);
   void HandleCancel(const v1::AttemptRef& attempt);
@@ -115,12 +114,10 @@ class CoordinatorLink {
   std::deque<QueuedRun> runs_;
   std::optional<GroupOrder> end_;
   std::optional<v1::AttemptRef> running_;
-  std::optional<v1::AttemptProgress> report_;       // not said yet
-  std::optional<v1::AttemptProgress> last_report_;  // said, without its memory
-  std::optional<v1::AttemptFinished> finished_;
-  bool finished_said_ = false;  // on the present stream
+  Outbox outbox_;
   bool acknowledged_ = false;
 
+  bool away_ = false;  // of the dialling thread: it was said that the coordinator cannot be reached
   std::thread dialler_;
 };
 

@@ -1,0 +1,180 @@
+// What users ask for: submitting and cancelling.
+#include "tests/core/fixture.h"
+
+namespace ovi::core {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+class Submit : public CoreTest {};
+class Cancel : public CoreTest {
+ protected:
+  const Outcome& Ask(JobId id) { return Do(CancelAsked{.job = id}); }
+};
+
+TEST_F(Submit, StartsAGroupForTheJobWhereThereIsRoom) {
+  Connect(Box("box-1", {8}));
+  const JobId id = Submit(Single());
+  EXPECT_EQ(id, 1);
+  EXPECT_EQ(StateOf(id), JobState::kConfiguring);
+  const std::vector<StartGroup> starts = Orders<StartGroup>();
+  ASSERT_THAT(starts, SizeIs(1));
+  EXPECT_EQ(starts[0].group, "g1-1");
+  EXPECT_EQ(starts[0].node, "box-1");
+  EXPECT_EQ(starts[0].gpu_indices, std::vector<int>{0});
+  EXPECT_EQ(starts[0].bytes_per_rank, 6);
+  EXPECT_EQ(starts[0].model_name, "mini");
+  EXPECT_THAT(outcome_.touched, ElementsAre(id));
+}
+
+TEST_F(Submit, AnswersARepeatedRequestWithTheSameJob) {
+  const JobId id = Submit(Single(), "once");
+  EXPECT_EQ(Submit(Single(), "once"), id);
+  EXPECT_THAT(outcome_.changes, IsEmpty());
+  EXPECT_NE(Submit(Single(), "twice"), id);
+  EXPECT_NE(Submit(Single()), Submit(Single()));  // no request_id, no promise
+}
+
+TEST_F(Submit, RefusesARequestIdThatWasUsedForSomethingElse) {
+  Submit(Single(), "once");
+  EXPECT_EQ(Do(JobSubmitted{.request_id = "once", .request = Single(), .spec = "another"}).reply.status(),
+            absl::AlreadyExistsError("request_id: \"once\" was used for job 1, which differs"));
+  EXPECT_TRUE(absl::IsAlreadyExists(
+      Do(JobSubmitted{.request_id = "once", .request = Multi(2), .spec = "spec"}).reply.status()));
+  EXPECT_EQ(state_.jobs.size(), 1u);
+}
+
+TEST_F(Submit, RefusesWhatNoNodeCouldEverHold) {
+  Connect(Box("box-1", {8}));
+  EXPECT_TRUE(
+      absl::IsFailedPrecondition(Do(JobSubmitted{.request = Multi(2), .spec = "spec"}).reply.status()));
+  EXPECT_TRUE(absl::IsFailedPrecondition(
+      Do(JobSubmitted{.request = Single("unknown"), .spec = "spec"}).reply.status()));
+  EXPECT_THAT(state_.jobs, IsEmpty());
+}
+
+TEST_F(Submit, KeepsWarningsAndTakesAnythingBeforeANodeIsKnown) {
+  Do(JobSubmitted{.request = Single("unknown"), .spec = "spec", .warnings = {"no sound"}});
+  EXPECT_THAT(JobOf(1).warnings, ElementsAre("no sound"));
+  EXPECT_EQ(StateOf(1), JobState::kPending);
+}
+
+TEST_F(Submit, ForgetsOldJobsWithTheirFilesAHundredATick) {
+  for (int i = 0; i < 150; ++i) Do(CancelAsked{.job = Submit(Single(), absl::StrCat("r", i))});
+  TickAfter(state_.policy.job_kept_ms_max - 1);
+  EXPECT_EQ(state_.jobs.size(), 150u);
+  TickAfter(1);
+  EXPECT_EQ(state_.jobs.size(), 50u);
+  EXPECT_THAT(Orders<DeleteJobFiles>(), SizeIs(100));
+  TickAfter(0);
+  EXPECT_THAT(state_.jobs, IsEmpty());
+  EXPECT_THAT(state_.request_ids, IsEmpty());
+  EXPECT_EQ(Submit(Single(), "r0"), 151);  // an id is never used twice
+}
+
+TEST_F(Cancel, EndsAPendingJobAtOnce) {
+  const JobId id = Submit(Single());
+  EXPECT_EQ(Ask(id).reply.value(), id);
+  EXPECT_EQ(StateOf(id), JobState::kCancelled);
+  EXPECT_TRUE(JobOf(id).cancel_requested);
+  EXPECT_EQ(JobOf(id).finished_at, now_);
+}
+
+TEST_F(Cancel, KnowsNoOtherJobsAndLeavesEndedOnesAlone) {
+  EXPECT_TRUE(absl::IsNotFound(Ask(7).reply.status()));
+  const JobId id = Submit(Single());
+  Ask(id);
+  EXPECT_EQ(Ask(id).reply.value(), id);
+  EXPECT_THAT(outcome_.changes, IsEmpty());
+}
+
+TEST_F(Cancel, EndsAJobWhoseGroupStartsAndStopsTheGroup) {
+  Connect(Box("box-1", {8}));
+  const JobId id = Submit(Single());
+  Ask(id);
+  EXPECT_EQ(StateOf(id), JobState::kCancelled);
+  EXPECT_EQ(Last(id).end, AttemptEnd::kCancelled);
+  EXPECT_TRUE(Ordered<StopGroup>("g1-1"));
+  // The memory is not free before the group is gone.
+  EXPECT_EQ(StateOf(Submit(Single())), JobState::kPending);
+  Exit("g1-1", 0);
+  EXPECT_EQ(StateOf(2), JobState::kConfiguring);
+}
+
+TEST_F(Cancel, AsksTheGroupOfARunningJobAndWaitsForItsAnswer) {
+  Connect(Box("box-1", {8}));
+  const JobId id = Running(Single());
+  Ask(id);
+  EXPECT_TRUE(Ordered<CancelAttempt>("g1-1", Ref(id)));
+  EXPECT_EQ(StateOf(id), JobState::kRunning);
+  EXPECT_THAT(Ask(id).changes, IsEmpty());
+  Report("g1-1", Ref(id), AttemptEnd::kCancelled);
+  EXPECT_EQ(StateOf(id), JobState::kCancelled);
+  EXPECT_EQ(state_.groups.at("g1-1").state, GroupState::kIdle);
+}
+
+TEST_F(Cancel, LetsAResultThatIsCompleteWin) {
+  Connect(Box("box-1", {8}));
+  const JobId id = Running(Single());
+  Do(ArtifactBegun{.group = "g1-1", .attempt = Ref(id)});
+  Ask(id);
+  Report("g1-1", Ref(id), AttemptEnd::kCompleted);
+  EXPECT_EQ(StateOf(id), JobState::kCompleted);
+}
+
+TEST_F(Cancel, StopsTheGroupThatDoesNotAnswer) {
+  Connect(Box("box-1", {8}));
+  const JobId id = Running(Single());
+  Ask(id);
+  TickAfter(state_.policy.cancel_ms_max - 1);
+  EXPECT_EQ(StateOf(id), JobState::kRunning);
+  TickAfter(1);
+  EXPECT_EQ(StateOf(id), JobState::kCancelled);
+  EXPECT_EQ(Last(id).message, "did not stop within 10 s; its group was stopped");
+  EXPECT_TRUE(Ordered<StopGroup>("g1-1"));
+}
+
+TEST_F(Cancel, IsNeverFollowedByAnotherAttempt) {
+  for (const AttemptEnd end : {AttemptEnd::kWorkerCrash, AttemptEnd::kGpuError, AttemptEnd::kOutOfMemory}) {
+    Connect(Box("box-1", {8}));
+    const JobId id = Running(Single());
+    Ask(id);
+    Report(GroupOf(id), Ref(id), end);
+    EXPECT_EQ(StateOf(id), JobState::kCancelled);
+    EXPECT_EQ(Last(id).end, end);
+    Exit(GroupOf(id), 0);
+  }
+  const JobId id = Running(Single());
+  Ask(id);
+  Exit(GroupOf(id), 1);
+  EXPECT_EQ(StateOf(id), JobState::kCancelled);
+}
+
+TEST_F(Cancel, ReachesAGroupThatIsDetachedOnceItComesBack) {
+  Connect(Box("box-1", {8}));
+  const JobId id = Running(Single());
+  Do(GroupDetached{.group = "g1-1"});
+  Ask(id);
+  Attach("g1-1", Ref(id));
+  EXPECT_TRUE(Ordered<CancelAttempt>("g1-1", Ref(id)));
+  EXPECT_FALSE(Ordered<RunAttempt>("g1-1"));
+}
+
+TEST_F(Cancel, ReachesAGroupThatHasNotHeardOfTheAttemptYet) {
+  Connect(Box("box-1", {8}));
+  const JobId id = Submit(Single());
+  Attach("g1-1");
+  Do(GroupDetached{.group = "g1-1"});
+  Ask(id);
+  // It begins only to end at once: what it says is then true, however late its hello was.
+  Attach("g1-1");
+  ASSERT_THAT(outcome_.decisions, SizeIs(2));
+  EXPECT_TRUE(std::holds_alternative<RunAttempt>(outcome_.decisions[0]));
+  EXPECT_TRUE(std::holds_alternative<CancelAttempt>(outcome_.decisions[1]));
+}
+
+}  // namespace
+}  // namespace ovi::core

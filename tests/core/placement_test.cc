@@ -1,0 +1,253 @@
+#include "coordinator/core/placement.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "tests/core/fixture.h"
+
+namespace ovi::core {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+void AddNode(State& state, const NodeFacts& facts) {
+  state.nodes[facts.name] = {.facts = facts, .connected = true};
+}
+
+void Occupy(State& state, Group group) {
+  const GroupId id = group.id;
+  state.groups[id] = std::move(group);
+}
+
+Group Idle(const GroupId& id, const std::string& node, std::vector<int> gpus,
+           const std::string& model = "mini") {
+  return {.id = id,
+          .node = node,
+          .gpu_indices = std::move(gpus),
+          .bytes_per_rank = 6,
+          .model_name = model,
+          .state = GroupState::kIdle,
+          .attached = true};
+}
+
+Group Busy(const GroupId& id, const std::string& node, std::vector<int> gpus) {
+  Group group = Idle(id, node, std::move(gpus));
+  group.state = GroupState::kBusy;
+  return group;
+}
+
+const JobRequest kAuto{.model_name = "mini"};
+
+struct Row {
+  std::string name;
+  JobRequest request;
+  std::vector<NodeFacts> nodes;
+  std::string node;  // "" = nowhere
+  std::vector<int> gpus;
+};
+
+NodeFacts Foreign(NodeFacts node, int index, std::int64_t bytes) {
+  node.gpus.at(static_cast<std::size_t>(index)).bytes_foreign = bytes;
+  return node;
+}
+
+NodeFacts WithWorldSizes(NodeFacts node, std::vector<int> sizes) {
+  node.world_sizes = std::move(sizes);
+  return node;
+}
+
+NodeFacts Faulty(NodeFacts node, int index) {
+  node.gpus.at(static_cast<std::size_t>(index)).faulty = true;
+  return node;
+}
+
+NodeFacts WithProblem(NodeFacts node) {
+  node.models[0].problem = "no weights";
+  return node;
+}
+
+TEST(Place, TakesWhatTheTableSays) {
+  JobRequest one_pass = kAuto;
+  one_pass.one_pass = true;
+  JobRequest reference = Single();
+  reference.reference = true;
+  const JobRequest fsdp{.model_name = "mini", .allocation = Allocation::kFsdp};
+  const JobRequest fsdp_4{.model_name = "mini", .allocation = Allocation::kFsdp, .gpu_count = 4};
+  const std::vector<Row> rows = {
+      {"the least that fits on a box", Single(), {Box("a", {24, 8, 16})}, "a", {1}},
+      {"the least that fits over all boxes", Single(), {Box("a", {24}), Box("b", {8})}, "b", {0}},
+      {"nothing is large enough", Single(), {Box("a", {5})}, "", {}},
+      {"precision reference needs more", reference, {Box("a", {8, 16})}, "a", {1}},
+      {"of equals the box with fewest, so that gangs keep theirs",
+       Single(),
+       {Box("a", {8, 8}), Box("b", {8})},
+       "b",
+       {0}},
+      {"of equals the first", Single(), {Box("a", {8}), Box("b", {8})}, "a", {0}},
+      {"a gang takes the smallest of one box", Multi(2), {Box("a", {24, 8, 16})}, "a", {1, 2}},
+      {"a gang is never split over boxes", Multi(2), {Box("a", {8}), Box("b", {8})}, "", {}},
+      {"workers for that many ranks", Multi(3), {Box("a", {8, 8, 8})}, "", {}},
+      {"auto, 1 free", kAuto, {Box("a", {8})}, "a", {0}},
+      {"auto, 2 free", kAuto, {Box("a", {8, 8})}, "a", {0, 1}},
+      {"auto, 3 free", kAuto, {Box("a", {8, 8, 8})}, "a", {0, 1}},
+      {"auto, 4 free", kAuto, {Box("a", {8, 8, 8, 8})}, "a", {0, 1, 2, 3}},
+      {"auto, 5 free", kAuto, {Box("a", {24, 8, 8, 8, 8})}, "a", {1, 2, 3, 4}},
+      {"auto counts those that are large enough", kAuto, {Box("a", {8, 5, 5, 8})}, "a", {0, 3}},
+      {"auto, 4 free and workers for 2",
+       kAuto,
+       {WithWorldSizes(Box("a", {8, 8, 8, 8}), {1, 2})},
+       "a",
+       {0, 1}},
+      {"auto, 4 free and workers for 1", kAuto, {WithWorldSizes(Box("a", {8, 8, 8, 8}), {1})}, "a", {0}},
+      {"auto prefers the box with more", kAuto, {Box("a", {8}), Box("b", {24, 24})}, "b", {0, 1}},
+      {"auto of one pass has no use for a second GPU", one_pass, {Box("a", {8, 8})}, "a", {0}},
+      {"fsdp takes what there is", fsdp, {Box("a", {8, 8, 8})}, "a", {0, 1}},
+      {"fsdp with a number takes that", fsdp_4, {Box("a", {8, 8, 8})}, "", {}},
+      {"foreign bytes are not free", Single(), {Foreign(Box("a", {8, 24}), 0, 3)}, "a", {1}},
+      {"foreign bytes that leave enough", Single(), {Foreign(Box("a", {8, 24}), 0, 2)}, "a", {0}},
+      {"a faulty GPU is not used", Single(), {Faulty(Box("a", {8, 24}), 0)}, "a", {1}},
+      {"nor does it count for a gang", Multi(2), {Faulty(Box("a", {8, 24}), 0)}, "", {}},
+      {"a model with a problem is not there",
+       Single(),
+       {WithProblem(Box("a", {8})), Box("b", {24})},
+       "b",
+       {0}},
+  };
+  for (const Row& row : rows) {
+    SCOPED_TRACE(row.name);
+    State state;
+    for (const NodeFacts& node : row.nodes) AddNode(state, node);
+    const std::optional<Placement> placement = Place(state, row.request, {});
+    ASSERT_EQ(placement.has_value(), !row.node.empty());
+    if (!placement) continue;
+    EXPECT_EQ(placement->node, row.node);
+    EXPECT_EQ(placement->gpu_indices, row.gpus);
+    EXPECT_EQ(placement->bytes_per_rank, row.request.reference ? 14 : 6);
+    EXPECT_EQ(placement->warm_group, "");
+    EXPECT_THAT(placement->evicted, IsEmpty());
+  }
+}
+
+TEST(Place, SkipsLostDrainedAndAvoidedNodes) {
+  State state;
+  AddNode(state, Box("a", {8}));
+  AddNode(state, Box("b", {8}));
+  AddNode(state, Box("c", {24}));
+  EXPECT_EQ(Place(state, Single(), {})->node, "a");
+  state.nodes.at("a").connected = false;
+  EXPECT_EQ(Place(state, Single(), {})->node, "b");
+  state.drained["b"] = "fan";
+  EXPECT_EQ(Place(state, Single(), {})->node, "c");
+  EXPECT_FALSE(Place(state, Single(), {"c"}));
+}
+
+TEST(Place, PrefersAWarmGroupOfTheSameModelAndSize) {
+  State state;
+  AddNode(state, Box("a", {8, 8, 8}));
+  Occupy(state, Idle("g1-1", "a", {1}));
+  const auto placement = Place(state, Single(), {});
+  EXPECT_EQ(placement->warm_group, "g1-1");
+  EXPECT_EQ(placement->gpu_indices, std::vector<int>{1});
+  EXPECT_EQ(Place(state, Single("other"), {})->warm_group, "");
+  EXPECT_EQ(Place(state, Multi(2), {})->warm_group, "");
+  EXPECT_EQ(Place(state, Single(), {"a"}), std::nullopt);
+}
+
+TEST(Place, UsesNoWarmGroupThatIsDetachedTooSmallOrOnAFaultyGpu) {
+  State state;
+  AddNode(state, Box("a", {24, 24}));
+  Occupy(state, Idle("g1-1", "a", {1}));
+  JobRequest reference = Single();
+  reference.reference = true;
+  EXPECT_EQ(Place(state, reference, {})->warm_group, "");
+  state.groups.at("g1-1").attached = false;
+  EXPECT_EQ(Place(state, Single(), {})->warm_group, "");
+  state.groups.at("g1-1").attached = true;
+  state.nodes.at("a").facts.gpus[1].faulty = true;
+  EXPECT_EQ(Place(state, Single(), {})->warm_group, "");
+}
+
+TEST(Place, TakesTheSmallestWarmGroupThatIsLargeEnough) {
+  State state;
+  AddNode(state, Box("a", {24, 24}));
+  Occupy(state, Idle("g1-1", "a", {0}));
+  Occupy(state, Idle("g2-1", "a", {1}));
+  state.groups.at("g1-1").bytes_per_rank = 14;
+  EXPECT_EQ(Place(state, Single(), {})->warm_group, "g2-1");
+}
+
+TEST(Place, EvictsIdleGroupsOnlyWhereNothingElseDoesAndAsFewAsItCan) {
+  State state;
+  AddNode(state, Box("a", {8, 8, 8}));
+  Occupy(state, Idle("g1-1", "a", {0}, "other"));
+  EXPECT_THAT(Place(state, Single(), {})->evicted, IsEmpty());
+  Occupy(state, Busy("g2-1", "a", {1}));
+  const auto gang = Place(state, Multi(2), {});
+  EXPECT_EQ(gang->gpu_indices, (std::vector<int>{0, 2}));
+  EXPECT_THAT(gang->evicted, ElementsAre("g1-1"));
+  EXPECT_FALSE(Place(state, Multi(4), {}));
+}
+
+TEST(Place, EvictsTheGroupThatDidNothingForTheLongestTime) {
+  State state;
+  state.policy.groups_per_gpu_max = 2;
+  AddNode(state, Box("a", {12}));
+  Occupy(state, Idle("g1-1", "a", {0}, "other"));
+  Occupy(state, Idle("g2-1", "a", {0}, "other"));
+  state.groups.at("g1-1").changed_at = 20;
+  state.groups.at("g2-1").changed_at = 10;
+  EXPECT_THAT(Place(state, Single(), {})->evicted, ElementsAre("g2-1"));
+}
+
+TEST(Place, LetsGroupsShareAGpuOnlyAsFarAsPolicyAndBytesAllow) {
+  State state;
+  AddNode(state, Box("a", {16}));
+  Occupy(state, Busy("g1-1", "a", {0}));
+  EXPECT_FALSE(Place(state, Single(), {}));
+  state.policy.groups_per_gpu_max = 3;
+  EXPECT_TRUE(Place(state, Single(), {}));
+  Occupy(state, Busy("g2-1", "a", {0}));
+  EXPECT_FALSE(Place(state, Single(), {}));  // 4 bytes are left
+}
+
+TEST(BytesFree, SubtractsWhatOthersHaveAndIsNeverNegative) {
+  State state;
+  AddNode(state, Foreign(Box("a", {24, 8}), 0, 5));
+  const Node& node = state.nodes.at("a");
+  EXPECT_EQ(BytesFree(state, node, 0), 19);
+  Occupy(state, Busy("g1-1", "a", {0, 1}));
+  EXPECT_EQ(BytesFree(state, node, 0), 13);
+  EXPECT_EQ(BytesFree(state, node, 1), 2);
+  Occupy(state, Busy("g2-1", "a", {1}));
+  EXPECT_EQ(BytesFree(state, node, 1), 0);
+  EXPECT_EQ(BytesFree(state, node, 2), 0);
+  EXPECT_EQ(BytesFree(state, node, -1), 0);
+}
+
+TEST(AvoidedNodes, AreThoseThatFailedTheJobWhileAnotherCouldHoldIt) {
+  State state;
+  AddNode(state, Box("a", {8}));
+  Job job{.request = Single()};
+  job.attempts.push_back({.node = "a", .end = AttemptEnd::kWorkerCrash});
+  EXPECT_THAT(AvoidedNodes(state, job), IsEmpty());  // there is no other
+  AddNode(state, Box("b", {5}));
+  EXPECT_THAT(AvoidedNodes(state, job), IsEmpty());  // too small
+  AddNode(state, Box("c", {8}));
+  EXPECT_THAT(AvoidedNodes(state, job), ElementsAre("a"));
+  state.drained["c"] = "fan";
+  EXPECT_THAT(AvoidedNodes(state, job), IsEmpty());
+  state.drained.clear();
+  state.nodes.at("c").connected = false;
+  EXPECT_THAT(AvoidedNodes(state, job), IsEmpty());
+  state.nodes.at("c").connected = true;
+  job.attempts.back().end = AttemptEnd::kPreempted;  // not the fault of the node
+  EXPECT_THAT(AvoidedNodes(state, job), IsEmpty());
+}
+
+}  // namespace
+}  // namespace ovi::core

@@ -1,0 +1,157 @@
+// What the user is told when a job does not run, now or ever.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "coordinator/core/placement.h"
+#include "tests/core/fixture.h"
+
+namespace ovi::core {
+namespace {
+
+using testing::HasSubstr;
+using testing::SizeIs;
+
+constexpr std::int64_t kMiB = 1 << 20;
+
+NodeFacts Large(const std::string& name, const std::vector<std::int64_t>& gpu_mib) {
+  NodeFacts node = Box(name, {});
+  for (const std::int64_t mib : gpu_mib) {
+    node.gpus.push_back({.index = static_cast<int>(node.gpus.size()), .bytes_total = mib * kMiB});
+  }
+  node.models = {{.name = "mini-ovi", .need = {.as_executed_bytes = 15 * kMiB, .reference_bytes = 0}},
+                 {.name = "720x720_5s", .need = {.as_executed_bytes = 15 * kMiB}, .problem = "no weights"}};
+  return node;
+}
+
+JobRequest Request(Allocation allocation, int gpu_count = 0) {
+  return {.model_name = "mini-ovi", .allocation = allocation, .gpu_count = gpu_count};
+}
+
+void AddNode(State& state, const NodeFacts& facts) {
+  state.nodes[facts.name] = {.facts = facts, .connected = true};
+}
+
+std::string Refusal(const State& state, const JobRequest& request) {
+  const absl::Status fits = CheckFitsEver(state, request);
+  if (fits.ok()) return "";
+  EXPECT_EQ(fits.code(), absl::StatusCode::kFailedPrecondition);
+  return std::string(fits.message());
+}
+
+TEST(CheckFitsEver, TakesAnythingWhileNoNodeIsKnown) {
+  EXPECT_EQ(Refusal({}, {.model_name = "whatever"}), "");
+}
+
+TEST(CheckFitsEver, CountsLostAndDrainedNodesAndMemoryInUse) {
+  State state;
+  AddNode(state, Large("box-1", {16}));
+  state.nodes.at("box-1").connected = false;
+  state.nodes.at("box-1").facts.gpus[0].bytes_foreign = 16 * kMiB;
+  state.drained["box-1"] = "fan";
+  EXPECT_EQ(Refusal(state, Request(Allocation::kSingle)), "");
+}
+
+TEST(CheckFitsEver, NamesTheModelsThereAreAndTheNearest) {
+  State state;
+  AddNode(state, Large("box-1", {16}));
+  EXPECT_EQ(Refusal(state, {.model_name = "mini-ovy"}),
+            "model_name: no node has \"mini-ovy\"; did you mean \"mini-ovi\"?; there are: mini-ovi");
+  EXPECT_EQ(Refusal(state, {.model_name = "720x720_5s"}),
+            "model_name: no node has \"720x720_5s\"; box-1 has it, but: no weights; there are: mini-ovi");
+}
+
+TEST(CheckFitsEver, SaysWhatIsMissing) {
+  State state;
+  AddNode(state, Large("box-1", {16, 8}));
+  AddNode(state, Large("box-2", {8}));
+  EXPECT_EQ(Refusal(state, Request(Allocation::kMulti, 2)),
+            "needs 2 GPUs with 15.0 MiB each on one node; the most there are: 1 on box-1");
+  EXPECT_EQ(Refusal(state, {.model_name = "mini-ovi", .reference = true}),
+            "model_name: no node says how much memory \"mini-ovi\" needs in precision reference");
+  state.nodes.at("box-1").facts.gpus[0].bytes_total = 12 * kMiB;
+  EXPECT_EQ(Refusal(state, Request(Allocation::kAuto)),
+            "needs 1 GPU with 15.0 MiB; the largest there is: 12.0 MiB on box-1");
+  AddNode(state, Large("box-3", {16, 16, 16}));
+  EXPECT_EQ(Refusal(state, Request(Allocation::kMulti, 3)),
+            "needs 3 GPUs with 15.0 MiB each on one node; box-3 has them, but its workers run with 1, 2, 4 "
+            "ranks only");
+  EXPECT_EQ(Refusal(state, Request(Allocation::kMulti, -1)), "gpu_count: -1 GPUs make no sense");
+}
+
+TEST(PendingReason, SaysWhatTheJobWaitsFor) {
+  State state;
+  const JobRequest gang = Request(Allocation::kMulti, 2);
+  EXPECT_EQ(PendingReason(state, gang, {}), "waits for a node: none has connected yet");
+  AddNode(state, Large("box-1", {16, 16}));
+  EXPECT_EQ(PendingReason(state, gang, {}), "waits for its turn");
+  state.groups["g1-1"] = {.id = "g1-1",
+                          .node = "box-1",
+                          .gpu_indices = {0},
+                          .bytes_per_rank = 15 * kMiB,
+                          .model_name = "mini-ovi",
+                          .state = GroupState::kBusy};
+  EXPECT_EQ(PendingReason(state, gang, {}), "waits for 2 GPUs with 15.0 MiB free (largest free: 1 on box-1)");
+  state.groups.at("g1-1").gpu_indices = {0, 1};
+  EXPECT_EQ(PendingReason(state, gang, {}), "waits for 2 GPUs with 15.0 MiB free (none is)");
+  state.groups.at("g1-1").state = GroupState::kIdle;
+  EXPECT_EQ(PendingReason(state, gang, {}), "waits for idle groups on box-1 to end");
+  EXPECT_EQ(PendingReason(state, gang, {"box-1"}), "waits for a node: box-1 failed it before");
+  state.nodes.at("box-1").facts.gpus[0].faulty = true;
+  EXPECT_EQ(PendingReason(state, gang, {}),
+            "waits for a node: box-1 has too little memory free of others, or faulty GPUs");
+  state.drained["box-1"] = "fan";
+  EXPECT_EQ(PendingReason(state, gang, {}), "waits for a node: box-1 is drained");
+  state.nodes.at("box-1").connected = false;
+  EXPECT_EQ(PendingReason(state, gang, {}), "waits for a node: box-1 is lost");
+  EXPECT_THAT(PendingReason(state, Request(Allocation::kMulti, 4), {}),
+              HasSubstr("the most there are: 2 on box-1"));
+}
+
+TEST(Options, ListsWhatFitsNowThenEverThenNever) {
+  State state;
+  EXPECT_THAT(Options(state, Request(Allocation::kAuto)), SizeIs(0));
+  AddNode(state, Large("box-1", {16, 16}));
+  state.groups["g1-1"] = {.id = "g1-1",
+                          .node = "box-1",
+                          .gpu_indices = {0},
+                          .bytes_per_rank = 15 * kMiB,
+                          .state = GroupState::kBusy};
+  const std::vector<Option> options = Options(state, Request(Allocation::kAuto));
+  ASSERT_THAT(options, SizeIs(3));
+  EXPECT_EQ(options[0].world_size, 1);
+  EXPECT_TRUE(options[0].fits_now && options[0].fits_ever);
+  EXPECT_EQ(options[0].gpu_indices, std::vector<int>{1});
+  EXPECT_EQ(options[0].reason, "1 GPU with 15.0 MiB free on box-1");
+  EXPECT_EQ(options[1].world_size, 2);
+  EXPECT_TRUE(!options[1].fits_now && options[1].fits_ever);
+  EXPECT_EQ(options[1].reason, "2 GPUs with 15.0 MiB on box-1, but not now");
+  EXPECT_EQ(options[2].world_size, 4);
+  EXPECT_FALSE(options[2].fits_ever);
+  EXPECT_EQ(options[2].bytes_per_rank, 15 * kMiB);
+  EXPECT_EQ(options[2].reason, "no node has 4 GPUs with 15.0 MiB and workers for that many ranks");
+}
+
+TEST(Options, PutsFirstWhatPlaceWouldTake) {
+  State state;
+  AddNode(state, Large("box-1", {16, 16}));
+  state.groups["g1-1"] = {.id = "g1-1",
+                          .node = "box-1",
+                          .gpu_indices = {0},
+                          .bytes_per_rank = 15 * kMiB,
+                          .model_name = "mini-ovi",
+                          .state = GroupState::kIdle,
+                          .attached = true};
+  // A gang would need the idle group to end; the warm group runs at once.
+  const std::vector<Option> options = Options(state, Request(Allocation::kAuto));
+  EXPECT_EQ(options[0].world_size, 1);
+  EXPECT_EQ(options[0].reason, "warm group g1-1 on box-1");
+  EXPECT_EQ(Place(state, Request(Allocation::kAuto), {})->warm_group, "g1-1");
+  EXPECT_TRUE(options[1].fits_now);
+  EXPECT_EQ(options[1].reason, "2 GPUs with 15.0 MiB on box-1, once idle groups there have ended");
+}
+
+}  // namespace
+}  // namespace ovi::core
