@@ -35,7 +35,7 @@ std::string ErrorOf(const v1::Job& job) {
 }
 
 bool ShowsSteps(const v1::Job& job) {
-  return job.state() == v1::JOB_STATE_RUNNING && job.progress().steps() > 0;
+  return job.state() == v1::JOB_STATE_RUNNING && job.progress().steps() > 0 && !job.cancel_requested();
 }
 
 // How near to its end: what to show first where not all jobs have room.
@@ -89,6 +89,7 @@ std::string BarLine(const v1::Job& job, int id_columns, const Screen& screen) {
 }  // namespace
 
 std::string JobNews(const v1::Job& job) {
+  if (job.cancel_requested() && !HasEnded(job.state())) return "will be cancelled";
   switch (job.state()) {
     case v1::JOB_STATE_PENDING:
       return job.pending_reason();
@@ -105,7 +106,7 @@ std::string JobNews(const v1::Job& job) {
     case v1::JOB_STATE_FAILED:
       return ErrorOf(job);
     default:
-      return job.cancel_requested() && !HasEnded(job.state()) ? "will be cancelled" : "";
+      return "";
   }
 }
 
@@ -192,11 +193,15 @@ std::string JobDetails(const v1::Job& job, std::int64_t now_ms, const absl::Time
                     Tinted(OneLine(value), tint, screen.colours), "\n");
   };
   add("job", job.id());
-  add("state",
-      absl::StrCat(StateWord(job.state()),
-                   job.cancel_requested() && !HasEnded(job.state()) ? " (cancel requested)" : ""),
-      TintOf(job.state()));
-  add(job.state() == v1::JOB_STATE_FAILED ? "error" : "progress", JobNews(job));
+  add("state", StateWord(job.state()), TintOf(job.state()));
+  if (job.state() == v1::JOB_STATE_COMPLETED) {
+    add("took", FormatSpan(job.started_at_ms(), job.finished_at_ms()));
+  } else {
+    add(job.state() == v1::JOB_STATE_FAILED    ? "error"
+        : job.state() == v1::JOB_STATE_PENDING ? "reason"
+                                               : "progress",
+        JobNews(job));
+  }
   add("where", WhereOf(job));
   add("name", spec.name());
   add("user", spec.user());

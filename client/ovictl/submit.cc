@@ -94,6 +94,9 @@ absl::StatusOr<int> Submit(Session& session, const SubmitArguments& arguments) {
   }
   OVI_ASSIGN_OR_RETURN(const JobSpec job, ReadJobSource(arguments.source));
   for (const std::string& warning : ExpandWarnings(job)) PrintWarning(warning);
+  if (!arguments.watch && !job.output_dir.empty()) {
+    PrintWarning("output_dir: results are fetched with --watch only (or later: ovictl fetch)");
+  }
   OVI_RETURN_IF_ERROR(CheckCount(job, arguments.count_limit));
   OVI_ASSIGN_OR_RETURN(const auto frames, CheckFrames(job));
   OVI_ASSIGN_OR_RETURN(const std::vector<v1::JobSpec> specs, Expand(job, {.user = session.settings.user,

@@ -8,12 +8,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "client/ovictl/commands.h"
-#include "client/ovictl/errors.h"
 #include "client/ovictl/exit_code.h"
 #include "client/ovictl/fetch.h"
 #include "client/ovictl/job_ids.h"
 #include "client/ovictl/job_view.h"
-#include "client/ovictl/json.h"
 #include "client/ovictl/watcher.h"
 #include "client/ovictl/words.h"
 
@@ -34,8 +32,11 @@ class Watch {
         .changed = [this](const std::vector<v1::Job>& jobs, std::size_t index) { Changed(jobs, index); },
         .outage = [this](const std::string& reason) { output_->Outage(reason); }};
     const absl::StatusOr<std::vector<v1::Job>> jobs = FollowJobs(*session_.connection, ids_, events);
-    if (absl::IsCancelled(jobs.status())) return absl::CancelledError(GoingOn());
+    if (absl::IsCancelled(jobs.status())) {
+      return absl::CancelledError(absl::StrCat(GoingOn(), unfetched_.empty() ? "" : "; ", Unfetched()));
+    }
     if (!jobs.ok()) return jobs.status();
+    if (!unfetched_.empty()) return absl::CancelledError(absl::StrCat("interrupted; ", Unfetched()));
     bool failed = !fetch_errors_.empty();
     for (const absl::Status& error : fetch_errors_) ReportError(error, session_.json);
     for (const v1::Job& job : *jobs) {
@@ -58,7 +59,18 @@ class Watch {
   void Fetch(const v1::Job& job) {
     const absl::Status status = FetchJob(session_, job, {.out = options_.out},
                                          [this](std::string_view line) { output_->Line(line); });
-    if (!status.ok() && !absl::IsCancelled(status)) fetch_errors_.push_back(status);
+    if (absl::IsCancelled(status)) {
+      unfetched_.push_back(job.id());
+    } else if (!status.ok()) {
+      fetch_errors_.push_back(status);
+    }
+  }
+
+  // Of the jobs whose results were on their way; "" where there is none.
+  std::string Unfetched() const {
+    if (unfetched_.empty()) return "";
+    const std::string ids = absl::StrJoin(unfetched_, " ");
+    return absl::StrCat("not all results of job ", ids, " were fetched (ovictl fetch ", ids, ")");
   }
 
   // What an interrupted user should know.
@@ -80,6 +92,7 @@ class Watch {
   const WatchOptions& options_;
   const std::unique_ptr<WatchOutput> output_;
   std::vector<bool> ended_;
+  std::vector<std::string> unfetched_;      // the user interrupted
   std::vector<absl::Status> fetch_errors_;  // told at the end: they would disturb the bars
 };
 

@@ -1,6 +1,7 @@
 #include "coordinator/core/inventory.h"
 
 #include <algorithm>
+#include <string_view>
 #include <tuple>
 
 namespace ovi::core {
@@ -20,10 +21,11 @@ struct Candidate {
   int index = 0;
   std::int64_t bytes_left = 0;
   std::vector<GroupId> evicted;
+  int working = 0;  // of the evicted, those that are not idle
 };
 
-// Groups that are about to end are gone for every search but kNobody; of the others, those that did nothing
-// for the longest time go first, and no more of them than needed.
+// Groups that are about to end are gone for every search but kNobody. Of the others idle ones go first, of
+// those the longest without work, and no more of them than needed.
 std::optional<Candidate> Consider(const GpuBooks& gpu, std::int64_t bytes, int groups_max, GiveWay give_way) {
   Candidate out{.index = gpu.facts->index, .bytes_left = gpu.bytes_free - bytes};
   auto group_count = static_cast<int>(gpu.groups.size());
@@ -36,24 +38,27 @@ std::optional<Candidate> Consider(const GpuBooks& gpu, std::int64_t bytes, int g
       evictable.push_back(group);
     }
   }
-  std::sort(evictable.begin(), evictable.end(), [](const Group* a, const Group* b) {
-    return std::tie(a->changed_at, a->id) < std::tie(b->changed_at, b->id);
-  });
+  const auto order = [](const Group* group) {
+    return std::tuple(group->state != GroupState::kIdle, group->changed_at, std::string_view(group->id));
+  };
+  std::sort(evictable.begin(), evictable.end(),
+            [&order](const Group* a, const Group* b) { return order(a) < order(b); });
   for (const Group* group : evictable) {
     if (out.bytes_left >= 0 && group_count < groups_max) break;
     out.bytes_left += group->bytes_per_rank;
     --group_count;
     out.evicted.push_back(group->id);
+    if (group->state != GroupState::kIdle) ++out.working;
   }
   if (out.bytes_left < 0 || group_count >= groups_max) return std::nullopt;
   return out;
 }
 
-// What one node offers, and how good that is: fewest groups to end, least memory left over, then the node
-// with fewest GPUs that would do, so that those with many stay free for gangs.
+// What one node offers, and how good that is: fewest GPUs with work, fewest groups to end, least memory left
+// over, then the node with fewest GPUs that would do, so that those with many stay free for gangs.
 struct Offer {
   Placement placement;
-  std::tuple<std::size_t, std::int64_t, std::size_t> cost;
+  std::tuple<int, std::size_t, std::int64_t, std::size_t> cost;
 };
 
 std::optional<Offer> OfferOf(const NodeBooks& books, int size, std::int64_t bytes, int groups_max,
@@ -68,8 +73,8 @@ std::optional<Offer> OfferOf(const NodeBooks& books, int size, std::int64_t byte
   const auto count = static_cast<std::size_t>(size);
   if (candidates.size() < count) return std::nullopt;
   std::sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) {
-    return std::tuple(a.evicted.size(), a.bytes_left, a.index) <
-           std::tuple(b.evicted.size(), b.bytes_left, b.index);
+    return std::tuple(a.working, a.evicted.size(), a.bytes_left, a.index) <
+           std::tuple(b.working, b.evicted.size(), b.bytes_left, b.index);
   });
   const std::size_t suitable = candidates.size();
   candidates.resize(count);
@@ -78,14 +83,16 @@ std::optional<Offer> OfferOf(const NodeBooks& books, int size, std::int64_t byte
   offer.placement.bytes_per_rank = bytes;
   std::set<GroupId> evicted;
   std::int64_t bytes_left = 0;
+  int working = 0;
   for (const Candidate& candidate : candidates) {
     offer.placement.gpu_indices.push_back(candidate.index);
     evicted.insert(candidate.evicted.begin(), candidate.evicted.end());
     bytes_left += candidate.bytes_left;
+    working += candidate.working;
   }
   std::sort(offer.placement.gpu_indices.begin(), offer.placement.gpu_indices.end());
   offer.placement.evicted.assign(evicted.begin(), evicted.end());
-  offer.cost = {evicted.size(), bytes_left, suitable};
+  offer.cost = {working, evicted.size(), bytes_left, suitable};
   return offer;
 }
 

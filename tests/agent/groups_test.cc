@@ -137,28 +137,33 @@ TEST_F(GroupsTest, LeaveNothingBehindWhenTheirKeeperIsKilled) {
   EXPECT_THAT(agent.Processes("g1-1"), IsEmpty());
 }
 
+// The value of a variable of a running process.
+std::string VariableOf(pid_t pid, const std::string& name) {
+  const std::string text =
+      '\0' + ReadSmallFile("/proc/" + std::to_string(pid) + "/environ", 1 << 20).value_or("");
+  const std::size_t begin = text.find('\0' + name + '=');
+  return begin == std::string::npos ? "" : text.c_str() + begin + name.size() + 2;
+}
+
 TEST_F(GroupsTest, LeaveNoSharedMemoryBehindWhenKilled) {
-  const auto leftovers = [] {
-    std::size_t count = 0;
-    for (const char* folder : {"/dev/shm", "/tmp"}) {
-      for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-        const std::string name = entry.path().filename();
-        count += name.starts_with("vader_") || name.starts_with("ompi.") || name.starts_with("ovi-") ? 1 : 0;
-      }
-    }
-    return count;
-  };
-  const std::size_t before = leftovers();
   Connect();
-  const pid_t mpirun = StartAndAwait("two", 2, "mpi");
-  const pid_t singleton = StartAndAwait("one", 1, "mpi");
-  EXPECT_GT(leftovers(), before) << "nothing to be cleaned up: the test sees nothing";
-  for (const auto& [id, pid] : {std::pair("two", mpirun), std::pair("one", singleton)}) {
-    ASSERT_EQ(::kill(pid, SIGKILL), 0);
+  for (const int ranks : {1, 2}) {
+    const std::string id = "ranks-" + std::to_string(ranks);
+    const pid_t leader = StartAndAwait(id, ranks, "mpi");
+    const std::string scratch = VariableOf(leader, "OMPI_MCA_orte_tmpdir_base");
+    ASSERT_EQ(VariableOf(leader, "OMPI_MCA_btl_vader_backing_directory"), scratch);
+    int segments = 0, sessions = 0;
+    for (const auto& entry : std::filesystem::directory_iterator(scratch)) {
+      const std::string name = entry.path().filename();
+      segments += name.starts_with("vader_segment.") ? 1 : 0;
+      sessions += name.starts_with("ompi.") ? 1 : 0;
+    }
+    EXPECT_EQ(segments, ranks == 1 ? 0 : ranks) << "a single rank has nobody to share memory with";
+    EXPECT_EQ(sessions, 1);
+    ASSERT_EQ(::kill(leader, SIGKILL), 0);
     EXPECT_TRUE(coordinator.AwaitExited(id));
+    EXPECT_FALSE(std::filesystem::exists(scratch));
   }
-  // TempFolder's own names begin with ovi-test too, but none came or went.
-  EXPECT_EQ(leftovers(), before);
 }
 
 TEST_F(GroupsTest, LetPoliteRanksSaveTheirWorkWhenStopped) {

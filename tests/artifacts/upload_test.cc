@@ -146,8 +146,9 @@ TEST(UploadSpace, IsPromisedBeforeItIsUsed) {
     EXPECT_FALSE(store->BeginUpload(other, ArtifactOf(std::string(41, 'x'))).ok());
     EXPECT_TRUE(store->BeginUpload(other, ArtifactOf(std::string(40, 'x'))).ok());
   }
-  // Given up: all of it is free again.
+  // Given up: all of it is free again, and not more.
   bytes_free += 50;
+  EXPECT_FALSE(store->BeginUpload(other, ArtifactOf(std::string(101, 'x'))).ok());
   EXPECT_TRUE(store->BeginUpload(other, ArtifactOf(std::string(100, 'x'))).ok());
   EXPECT_TRUE(store->BeginInput().ok());
 }

@@ -24,8 +24,8 @@ absl::StatusOr<ClientSettings> Resolve(const Given& given) {
     const auto found = given.environment.find(name);
     return found == given.environment.end() ? std::string() : found->second;
   };
-  if (given.file) sources.file = ConfigFile{"/home/ann/.config/ovi/config.yaml", *given.file};
-  sources.home = "/home/ann";
+  if (given.file) sources.file = ConfigFile{"/users/ann/.config/ovi/config.yaml", *given.file};
+  sources.home = "/users/ann";
   sources.login_name = "ann";
   return ResolveSettings(given.flags, sources);
 }
@@ -59,7 +59,7 @@ TEST(ClientSettings, TakesFlagsThenEnvironmentThenFileThenDefaults) {
       {"an empty file", {{}, {}, "# nothing\n"}, {"127.0.0.1:7700", "", "ann", ""}},
       {"paths of the file",
        {{}, {}, "token_file: token\nout: ~/videos\n"},
-       {"127.0.0.1:7700", "/home/ann/.config/ovi/token", "ann", "/home/ann/videos"}},
+       {"127.0.0.1:7700", "/users/ann/.config/ovi/token", "ann", "/users/ann/videos"}},
       {"paths of flags and environment are the shell's",
        {{.out = "~/x"}, {{"OVI_TOKEN_FILE", "token"}}, {}},
        {"127.0.0.1:7700", "token", "ann", "~/x"}},
@@ -99,12 +99,12 @@ TEST(ClientSettings, RefusesWhatItCannotMean) {
       {{.flags = {.coordinator = "http://host:7700"}}, "--coordinator: must be host:port"},
       {{.flags = {.coordinator = "ho st:7700"}}, "--coordinator: must be host:port"},
       {{.environment = {{"OVI_COORDINATOR", "x"}}}, "OVI_COORDINATOR: must be host:port, such as"},
-      {{.file = "user: bob\ncoordinator: x\n"}, "/home/ann/.config/ovi/config.yaml:2: must be host:port"},
+      {{.file = "user: bob\ncoordinator: x\n"}, "/users/ann/.config/ovi/config.yaml:2: must be host:port"},
       {{.flags = {.user = "ann@home"}},
        "--user: must be at most 64 of letters, digits, . _ -, got \"ann@home\""},
       {{.flags = {.user = std::string(65, 'a')}}, "--user: must be at most 64"},
       {{.file = "cordinator: a:1\n"},
-       "/home/ann/.config/ovi/config.yaml:1: unknown key \"cordinator\"; did you mean \"coordinator\"?"},
+       "/users/ann/.config/ovi/config.yaml:1: unknown key \"cordinator\"; did you mean \"coordinator\"?"},
       {{.file = "colour: red\n"},
        "config.yaml:1: unknown key \"colour\"; there are coordinator, token_file, user, out"},
       {{.file = "user: [a]\n"}, "config.yaml:1: user "},

@@ -2,6 +2,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <csignal>
+#include <filesystem>
+#include <functional>
+#include <future>
 #include <nlohmann/json.hpp>
 
 #include "base/sha256.h"
@@ -185,12 +189,14 @@ TEST_F(SubmitTest, ShowsEveryFieldThatTheCoordinatorRefuses) {
 }
 
 TEST_F(SubmitTest, PassesWarningsOn) {
-  const std::string yaml = Write("job.yaml", "text_prompt: a cat\nvram_mode: fp8\nckpt_dir: /w\n");
+  const std::string yaml =
+      Write("job.yaml", "text_prompt: a cat\nvram_mode: fp8\nckpt_dir: /w\noutput_dir: /o\n");
   const OvictlRun run = home.Run({"submit", "--config", yaml});
   EXPECT_EQ(run.exit_code, 0);
   EXPECT_EQ(run.out, "1\n");
   EXPECT_EQ(run.err,
             "ovictl: warning: ckpt_dir is ignored: each node has its own models folder\n"
+            "ovictl: warning: output_dir: results are fetched with --watch only (or later: ovictl fetch)\n"
             "ovictl: warning: job 1: fp8 is not there yet\n");
 }
 
@@ -267,6 +273,28 @@ TEST_F(SubmitTest, PutsResultsWhereTheJobSays) {
   home.Set("OVI_OUT", home.folder() / "from-env");
   ASSERT_EQ(home.Run({"submit", "--config", yaml, "--watch"}).exit_code, 0);
   EXPECT_THAT(home.folder().Files("clip.mp4"), ElementsAre("from-yaml/1_clip.mp4"));
+}
+
+TEST_F(SubmitTest, SaysWhatWasNotFetchedWhenInterrupted) {
+  std::promise<void> downloading, interrupted;
+  cluster.OnCall("DownloadArtifact", [&, end = interrupted.get_future().share()] {
+    downloading.set_value();
+    end.wait();
+  });
+  cluster.OnCall("WatchJob", [this] {
+    cluster.AddArtifact("1", v1::ARTIFACT_KIND_VIDEO, "clip.mp4", "bytes");
+    cluster.Update("1", [](v1::Job& job) { job.set_state(v1::JOB_STATE_COMPLETED); });
+  });
+  const std::string out = home.folder() / "out";
+  const auto submit = home.Start({"submit", "a cat", "--watch", "--out", out});
+  downloading.get_future().wait();
+  submit->Kill(SIGINT);
+  EXPECT_EQ(submit->Wait().code, 130);
+  EXPECT_EQ(submit->stderr_tail(),
+            "ovictl: interrupted; not all results of job 1 were fetched (ovictl fetch 1)\n");
+  EXPECT_THAT(home.folder().Files(), IsEmpty());
+  interrupted.set_value();
+  cluster.Stop();  // waits for the call
 }
 
 TEST_F(SubmitTest, ShowsTheTokenOfTheFile) {

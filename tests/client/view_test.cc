@@ -111,7 +111,7 @@ TEST(JobView, SaysWhatGoesOnInALine) {
   failed.set_error("Xid 79\non gpu-b");
   v1::Job starting = RunningJob("7");
   starting.set_state(v1::JOB_STATE_CONFIGURING);
-  v1::Job stopping = starting;
+  v1::Job stopping = RunningJob("7");
   stopping.set_cancel_requested(true);
   const struct {
     v1::Job job;
@@ -119,7 +119,7 @@ TEST(JobView, SaysWhatGoesOnInALine) {
   } rows[] = {
       {PendingJob("7"), "7 PENDING  waits for 2 GPUs with 8.0 GiB free"},
       {starting, "7 CONFIGURING  on gpu-b GPUs 0,1, attempt 2"},
-      {stopping, "7 CONFIGURING  will be cancelled  on gpu-b GPUs 0,1, attempt 2"},
+      {stopping, "7 RUNNING  will be cancelled  on gpu-b GPUs 0,1, attempt 2"},
       {RunningJob("7"), "7 RUNNING  denoise 6/12  2.50 s/step  ETA 0:15  on gpu-b GPUs 0,1, attempt 2"},
       {EndedJob("7", v1::JOB_STATE_COMPLETED), "7 COMPLETED  in 0:42"},
       {EndedJob("7", v1::JOB_STATE_CANCELLED), "7 CANCELLED"},
@@ -191,6 +191,17 @@ TEST(JobView, TellsAllOfOneJob) {
             "ATTEMPT  NODE   GPUS  GROUP        TIME  PEAK/GPU  END            MESSAGE\n"
             "      1  gpu-a  0     g1-1         0:30   8.0 GiB  OUT_OF_MEMORY  denoise: by...\n"
             "      2  gpu-b  0,1   g1-2 (warm)  0:20            goes on\n");
+}
+
+TEST(JobView, CallsItsNewsByTheState) {
+  const auto details = [](const v1::Job& job) {
+    return JobDetails(job, kNow, absl::UTCTimeZone(), kTerminal80);
+  };
+  v1::Job failed = EndedJob("7", v1::JOB_STATE_FAILED);
+  failed.set_error(std::string(200, 'x'));
+  EXPECT_THAT(details(PendingJob("7")), HasSubstr("\nreason     waits for 2 GPUs with 8.0 GiB free\n"));
+  EXPECT_THAT(details(EndedJob("7", v1::JOB_STATE_COMPLETED)), HasSubstr("\ntook       0:42\n"));
+  EXPECT_THAT(details(failed), HasSubstr("\nerror      " + failed.error() + "\n")) << "an error is never cut";
 }
 
 TEST(JobView, ListsWaysToRunAJob) {

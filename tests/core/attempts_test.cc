@@ -70,7 +70,7 @@ TEST_F(AttemptTest, KeepsTheLastMemoryReportOfEachStageAndRank) {
   tell(0, Stage::kEncode, 5);
   tell(1, Stage::kEncode, 6);  // there is one rank
   Exit("g1-1", 1);
-  ASSERT_THAT(Last(id).memory, SizeIs(2));
+  ASSERT_THAT(JobOf(id).attempts[0].memory, SizeIs(2));
   EXPECT_EQ(JobOf(id).attempts[0].memory[0].device_bytes_peak, 5);
 }
 
@@ -109,8 +109,8 @@ TEST_F(AttemptTest, EndsAsReportedAndIsTriedAgainWhereThatHelps) {
     EXPECT_EQ(Ordered<StopGroup>(group), !row.group_stays);
     const std::string described =
         absl::StrCat("attempt 1 ended as ", ToString(row.end), " on box-1: so it was");
-    if (row.job == JobState::kFailed) EXPECT_EQ(JobOf(id).error, described);
-    if (row.job == JobState::kPending) EXPECT_EQ(JobOf(id).pending_reason, described + "; tried again");
+    EXPECT_EQ(JobOf(id).error, row.job == JobState::kFailed ? described : "");
+    EXPECT_EQ(JobOf(id).pending_reason, row.job == JobState::kPending ? described + "; tried again" : "");
     Do(CancelAsked{.job = id});
     Exit(group, 0);
   }

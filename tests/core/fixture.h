@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <ostream>
 #include <string>
 #include <utility>
 #include <variant>
@@ -20,6 +21,13 @@
 #include "tests/core/durable.h"
 
 namespace ovi::core {
+
+inline void PrintTo(JobState state, std::ostream* out) {
+  *out << ToString(state);
+}
+inline void PrintTo(AttemptEnd end, std::ostream* out) {
+  *out << ToString(end);
+}
 
 // What most tests want: 6 bytes a rank, 14 in precision reference.
 inline NodeFacts Box(const std::string& name, const std::vector<std::int64_t>& gpu_bytes) {

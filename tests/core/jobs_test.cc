@@ -9,13 +9,13 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::SizeIs;
 
-class Submit : public CoreTest {};
-class Cancel : public CoreTest {
+class SubmitTest : public CoreTest {};
+class CancelTest : public CoreTest {
  protected:
   const Outcome& Ask(JobId id) { return Do(CancelAsked{.job = id}); }
 };
 
-TEST_F(Submit, StartsAGroupForTheJobWhereThereIsRoom) {
+TEST_F(SubmitTest, StartsAGroupForTheJobWhereThereIsRoom) {
   Connect(Box("box-1", {8}));
   const JobId id = Submit(Single());
   EXPECT_EQ(id, 1);
@@ -30,7 +30,7 @@ TEST_F(Submit, StartsAGroupForTheJobWhereThereIsRoom) {
   EXPECT_THAT(outcome_.touched, ElementsAre(id));
 }
 
-TEST_F(Submit, AnswersARepeatedRequestWithTheSameJob) {
+TEST_F(SubmitTest, AnswersARepeatedRequestWithTheSameJob) {
   const JobId id = Submit(Single(), "once");
   EXPECT_EQ(Submit(Single(), "once"), id);
   EXPECT_THAT(outcome_.changes, IsEmpty());
@@ -38,7 +38,7 @@ TEST_F(Submit, AnswersARepeatedRequestWithTheSameJob) {
   EXPECT_NE(Submit(Single()), Submit(Single()));  // no request_id, no promise
 }
 
-TEST_F(Submit, RefusesARequestIdThatWasUsedForSomethingElse) {
+TEST_F(SubmitTest, RefusesARequestIdThatWasUsedForSomethingElse) {
   Submit(Single(), "once");
   EXPECT_EQ(Do(JobSubmitted{.request_id = "once", .request = Single(), .spec = "another"}).reply.status(),
             absl::AlreadyExistsError("request_id: \"once\" was used for job 1, which differs"));
@@ -47,7 +47,7 @@ TEST_F(Submit, RefusesARequestIdThatWasUsedForSomethingElse) {
   EXPECT_EQ(state_.jobs.size(), 1u);
 }
 
-TEST_F(Submit, RefusesWhatNoNodeCouldEverHold) {
+TEST_F(SubmitTest, RefusesWhatNoNodeCouldEverHold) {
   Connect(Box("box-1", {8}));
   EXPECT_TRUE(
       absl::IsFailedPrecondition(Do(JobSubmitted{.request = Multi(2), .spec = "spec"}).reply.status()));
@@ -56,13 +56,13 @@ TEST_F(Submit, RefusesWhatNoNodeCouldEverHold) {
   EXPECT_THAT(state_.jobs, IsEmpty());
 }
 
-TEST_F(Submit, KeepsWarningsAndTakesAnythingBeforeANodeIsKnown) {
+TEST_F(SubmitTest, KeepsWarningsAndTakesAnythingBeforeANodeIsKnown) {
   Do(JobSubmitted{.request = Single("unknown"), .spec = "spec", .warnings = {"no sound"}});
   EXPECT_THAT(JobOf(1).warnings, ElementsAre("no sound"));
   EXPECT_EQ(StateOf(1), JobState::kPending);
 }
 
-TEST_F(Submit, ForgetsOldJobsWithTheirFilesAHundredATick) {
+TEST_F(SubmitTest, ForgetsOldJobsWithTheirFilesAHundredATick) {
   for (int i = 0; i < 150; ++i) Do(CancelAsked{.job = Submit(Single(), absl::StrCat("r", i))});
   TickAfter(state_.policy.job_kept_ms_max - 1);
   EXPECT_EQ(state_.jobs.size(), 150u);
@@ -75,7 +75,7 @@ TEST_F(Submit, ForgetsOldJobsWithTheirFilesAHundredATick) {
   EXPECT_EQ(Submit(Single(), "r0"), 151);  // an id is never used twice
 }
 
-TEST_F(Cancel, EndsAPendingJobAtOnce) {
+TEST_F(CancelTest, EndsAPendingJobAtOnce) {
   const JobId id = Submit(Single());
   EXPECT_EQ(Ask(id).reply.value(), id);
   EXPECT_EQ(StateOf(id), JobState::kCancelled);
@@ -83,7 +83,7 @@ TEST_F(Cancel, EndsAPendingJobAtOnce) {
   EXPECT_EQ(JobOf(id).finished_at, now_);
 }
 
-TEST_F(Cancel, KnowsNoOtherJobsAndLeavesEndedOnesAlone) {
+TEST_F(CancelTest, KnowsNoOtherJobsAndLeavesEndedOnesAlone) {
   EXPECT_TRUE(absl::IsNotFound(Ask(7).reply.status()));
   const JobId id = Submit(Single());
   Ask(id);
@@ -91,7 +91,7 @@ TEST_F(Cancel, KnowsNoOtherJobsAndLeavesEndedOnesAlone) {
   EXPECT_THAT(outcome_.changes, IsEmpty());
 }
 
-TEST_F(Cancel, EndsAJobWhoseGroupStartsAndStopsTheGroup) {
+TEST_F(CancelTest, EndsAJobWhoseGroupStartsAndStopsTheGroup) {
   Connect(Box("box-1", {8}));
   const JobId id = Submit(Single());
   Ask(id);
@@ -104,7 +104,7 @@ TEST_F(Cancel, EndsAJobWhoseGroupStartsAndStopsTheGroup) {
   EXPECT_EQ(StateOf(2), JobState::kConfiguring);
 }
 
-TEST_F(Cancel, AsksTheGroupOfARunningJobAndWaitsForItsAnswer) {
+TEST_F(CancelTest, AsksTheGroupOfARunningJobAndWaitsForItsAnswer) {
   Connect(Box("box-1", {8}));
   const JobId id = Running(Single());
   Ask(id);
@@ -116,7 +116,7 @@ TEST_F(Cancel, AsksTheGroupOfARunningJobAndWaitsForItsAnswer) {
   EXPECT_EQ(state_.groups.at("g1-1").state, GroupState::kIdle);
 }
 
-TEST_F(Cancel, LetsAResultThatIsCompleteWin) {
+TEST_F(CancelTest, LetsAResultThatIsCompleteWin) {
   Connect(Box("box-1", {8}));
   const JobId id = Running(Single());
   Do(ArtifactBegun{.group = "g1-1", .attempt = Ref(id)});
@@ -125,7 +125,7 @@ TEST_F(Cancel, LetsAResultThatIsCompleteWin) {
   EXPECT_EQ(StateOf(id), JobState::kCompleted);
 }
 
-TEST_F(Cancel, StopsTheGroupThatDoesNotAnswer) {
+TEST_F(CancelTest, StopsTheGroupThatDoesNotAnswer) {
   Connect(Box("box-1", {8}));
   const JobId id = Running(Single());
   Ask(id);
@@ -137,7 +137,7 @@ TEST_F(Cancel, StopsTheGroupThatDoesNotAnswer) {
   EXPECT_TRUE(Ordered<StopGroup>("g1-1"));
 }
 
-TEST_F(Cancel, IsNeverFollowedByAnotherAttempt) {
+TEST_F(CancelTest, IsNeverFollowedByAnotherAttempt) {
   for (const AttemptEnd end : {AttemptEnd::kWorkerCrash, AttemptEnd::kGpuError, AttemptEnd::kOutOfMemory}) {
     Connect(Box("box-1", {8}));
     const JobId id = Running(Single());
@@ -153,7 +153,7 @@ TEST_F(Cancel, IsNeverFollowedByAnotherAttempt) {
   EXPECT_EQ(StateOf(id), JobState::kCancelled);
 }
 
-TEST_F(Cancel, ReachesAGroupThatIsDetachedOnceItComesBack) {
+TEST_F(CancelTest, ReachesAGroupThatIsDetachedOnceItComesBack) {
   Connect(Box("box-1", {8}));
   const JobId id = Running(Single());
   Do(GroupDetached{.group = "g1-1"});
@@ -163,7 +163,7 @@ TEST_F(Cancel, ReachesAGroupThatIsDetachedOnceItComesBack) {
   EXPECT_FALSE(Ordered<RunAttempt>("g1-1"));
 }
 
-TEST_F(Cancel, ReachesAGroupThatHasNotHeardOfTheAttemptYet) {
+TEST_F(CancelTest, ReachesAGroupThatHasNotHeardOfTheAttemptYet) {
   Connect(Box("box-1", {8}));
   const JobId id = Submit(Single());
   Attach("g1-1");

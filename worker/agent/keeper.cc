@@ -148,7 +148,7 @@ bool Keeper::Reap() {
 void Keeper::KillRest() {
   // As the subreaper we become the parent of every orphan, so when no child is left, nobody is.
   while (Reap()) {
-    return;
+    SendSignal(MembersUnder(ListProcesses(), ::getpid()), SIGKILL);
     WaitForSomething(kSweepMs);
   }
 }

@@ -189,7 +189,7 @@ grpc::Status CoordinatorLink::Connect() {
     }
     writer.join();
   }
-  const grpc::Status status = stream->Finish();
+  grpc::Status status = stream->Finish();
   const std::lock_guard lock(mutex_);
   context_ = nullptr;
   const bool is_news = reached || !std::exchange(away_, true);  // not every dial of a long absence
