@@ -7,7 +7,8 @@ namespace {
 
 void AddInput(const core::Job& job, std::set<std::string>& inputs) {
   v1::JobSpec spec;
-  if (spec.ParseFromString(job.spec) && !spec.first_frame_sha256().empty()) inputs.insert(spec.first_frame_sha256());
+  if (spec.ParseFromString(job.spec) && !spec.first_frame_sha256().empty())
+    inputs.insert(spec.first_frame_sha256());
 }
 
 }  // namespace

@@ -3,9 +3,10 @@
 // journal, then carry out `decisions`. Whatever carries them out may fail; that failure is another event.
 // Timeouts come as Tick.
 //
-// Of the shell core expects: time never goes back; the events of one stream come in its order; the end of a stream is
-// told before the beginning of the next one of the same agent or group, or not at all. Anything may come twice or late,
-// but a hello, of an agent or of a group, must be no older than the last: what an agent does not list is taken for gone.
+// Of the shell core expects: time never goes back; the events of one stream come in its order; the end of a
+// stream is told before the beginning of the next one of the same agent or group, or not at all. Anything may
+// come twice or late, but a hello, of an agent or of a group, must be no older than the last: what an agent
+// does not list is taken for gone.
 #pragma once
 
 #include <string>

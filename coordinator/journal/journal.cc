@@ -80,9 +80,10 @@ absl::StatusOr<std::unique_ptr<Journal>> Journal::Open(const std::string& path) 
                        SqliteDatabase::Open(real_path, SqliteOpen::kExisting));
   OVI_RETURN_IF_ERROR(PrepareJournal(*database));
 
-  OVI_ASSIGN_OR_RETURN(const core::JobId next_job,
-                       database->QueryNumber("SELECT max((SELECT value FROM meta WHERE key = 'next_job'),"
-                                             " 1 + coalesce((SELECT max(job) FROM events), 0))"));
+  OVI_ASSIGN_OR_RETURN(const core::JobId kept_next_job,
+                       database->QueryNumber("SELECT value FROM meta WHERE key = 'next_job'"));
+  OVI_ASSIGN_OR_RETURN(const core::JobId last_job,
+                       database->QueryNumber("SELECT coalesce(max(job), 0) FROM events"));
   OVI_ASSIGN_OR_RETURN(std::string cluster_id,
                        database->QueryText("SELECT value FROM meta WHERE key = 'cluster_id'"));
   OVI_ASSIGN_OR_RETURN(
@@ -94,7 +95,7 @@ absl::StatusOr<std::unique_ptr<Journal>> Journal::Open(const std::string& path) 
   return std::unique_ptr<Journal>(
       new Journal(std::unique_ptr<Parts>(new Parts{std::move(lock), std::move(database), std::move(insert),
                                                    std::move(forget), std::move(set_next_job)}),
-                  next_job, std::move(cluster_id)));
+                  std::max(kept_next_job, last_job + 1), std::move(cluster_id)));
 }
 
 absl::Status Journal::Replay(const std::function<absl::Status(const core::Change&)>& apply) {

@@ -35,6 +35,7 @@ class Journal {
   //                        no journal of ours, or of a newer version
   //   DATA_LOSS            corrupt, empty, not a database, or gone while its write-ahead log is still there
   //   RESOURCE_EXHAUSTED, UNAVAILABLE  the disk is full, fails
+  //   INTERNAL             somebody changed its tables
   static absl::StatusOr<std::unique_ptr<Journal>> Open(const std::string& path);
   ~Journal();
   Journal(const Journal&) = delete;

@@ -37,6 +37,11 @@ absl::StatusCode CodeOf(int code) {
   }
 }
 
+absl::Status NoAnswer(const std::string& path, std::string_view sql) {
+  return absl::DataLossError(
+      absl::StrCat(path, ": has no answer to ", absl::string_view(sql.data(), sql.size())));
+}
+
 }  // namespace
 
 absl::Status SqliteDatabase::Error(int code) const {
@@ -87,14 +92,14 @@ absl::StatusOr<SqliteStatement> SqliteDatabase::Prepare(std::string_view sql) {
 absl::StatusOr<std::int64_t> SqliteDatabase::QueryNumber(std::string_view sql) {
   OVI_ASSIGN_OR_RETURN(SqliteStatement statement, Prepare(sql));
   OVI_ASSIGN_OR_RETURN(const bool found, statement.Next());
-  if (!found) return absl::InternalError(absl::StrCat(path_, ": no answer to a query"));
+  if (!found) return NoAnswer(path_, sql);
   return statement.Number(0);
 }
 
 absl::StatusOr<std::string> SqliteDatabase::QueryText(std::string_view sql) {
   OVI_ASSIGN_OR_RETURN(SqliteStatement statement, Prepare(sql));
   OVI_ASSIGN_OR_RETURN(const bool found, statement.Next());
-  if (!found) return absl::InternalError(absl::StrCat(path_, ": no answer to a query"));
+  if (!found) return NoAnswer(path_, sql);
   return std::string(statement.Blob(0));
 }
 

@@ -2,8 +2,8 @@
 // the file.
 //
 // Codes: RESOURCE_EXHAUSTED disk full; DATA_LOSS corrupt, or no database; UNAVAILABLE the disk fails, or
-// another process holds the database; FAILED_PRECONDITION it cannot be opened or written; INTERNAL a bug of
-// ours.
+// another process holds the database; FAILED_PRECONDITION it cannot be opened or written; INTERNAL a table
+// that is not there, or a bug of ours.
 #pragma once
 
 #include <cstdint>
@@ -35,7 +35,7 @@ class SqliteDatabase {
   // One or more statements; rows they give are dropped.
   absl::Status Execute(const std::string& sql);
   absl::StatusOr<SqliteStatement> Prepare(std::string_view sql);
-  // First column of the one row that `sql` gives; INTERNAL when it gives none.
+  // First column of the one row that `sql` gives; DATA_LOSS when it gives none.
   absl::StatusOr<std::int64_t> QueryNumber(std::string_view sql);
   absl::StatusOr<std::string> QueryText(std::string_view sql);
 

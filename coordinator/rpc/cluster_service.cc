@@ -30,8 +30,9 @@ grpc::ServerUnaryReactor* ClusterService::GetNode(grpc::CallbackServerContext* c
                                                   v1::GetNodeResponse* response) {
   absl::StatusOr<v1::Node> node = parts_.controller.Read(
       [this, request](const core::State& state) { return parts_.book.Get(state, request->name()); });
-  if (node.ok()) *response->mutable_node() = *std::move(node);
-  return Answer(*context, ToGrpcStatus(node.status()));
+  if (!node.ok()) return Answer(*context, ToGrpcStatus(node.status()));
+  *response->mutable_node() = *std::move(node);
+  return Answer(*context, grpc::Status::OK);
 }
 
 grpc::ServerUnaryReactor* ClusterService::Change(grpc::CallbackServerContext& context,
@@ -44,8 +45,8 @@ grpc::ServerUnaryReactor* ClusterService::Change(grpc::CallbackServerContext& co
         if (status.ok()) {
           absl::StatusOr<v1::Node> node =
               parts_.controller.Read([&](const core::State& state) { return parts_.book.Get(state, name); });
-          if (node.ok()) answer = *std::move(node);
           status = node.status();
+          if (node.ok()) answer = *std::move(node);
         }
         reactor->Finish(ToGrpcStatus(status));
       });

@@ -200,8 +200,9 @@ grpc::ServerUnaryReactor* JobsService::GetJob(grpc::CallbackServerContext* conte
         OVI_ASSIGN_OR_RETURN(const core::JobId id, ParseJobId(request->job_id()));
         return ViewJob(state, id);
       });
-  if (job.ok()) *response->mutable_job() = *std::move(job);
-  return Answer(*context, ToGrpcStatus(job.status()));
+  if (!job.ok()) return Answer(*context, ToGrpcStatus(job.status()));
+  *response->mutable_job() = *std::move(job);
+  return Answer(*context, grpc::Status::OK);
 }
 
 grpc::ServerUnaryReactor* JobsService::ListJobs(grpc::CallbackServerContext* context,
@@ -229,8 +230,8 @@ grpc::ServerUnaryReactor* JobsService::CancelJob(grpc::CallbackServerContext* co
         if (asked.ok()) {
           absl::StatusOr<v1::Job> job =
               parts_.controller.Read([&asked](const core::State& state) { return ViewJob(state, *asked); });
-          if (job.ok()) *response->mutable_job() = *std::move(job);
           status = job.status();
+          if (job.ok()) *response->mutable_job() = *std::move(job);
         }
         reactor->Finish(ToGrpcStatus(status));
       });

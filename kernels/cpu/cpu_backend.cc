@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <mutex>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/cpu/attention.h"
@@ -43,6 +44,7 @@ class CpuStream final : public Stream {
     if (!status_.ok()) return;
     Note(Validate(op));
     if (!status_.ok()) return;
+    const std::lock_guard turn(Turns());
     Note(std::visit([](const auto& concrete) { return Execute(concrete); }, op));
   }
 
@@ -58,12 +60,15 @@ class CpuStream final : public Stream {
     if (dst.bytes() > 0) std::memmove(dst.data, src.data, static_cast<std::size_t>(dst.bytes()));
   }
   void Upload(const GemmWeight& dst, const HostTensor& src) override {
+    const std::lock_guard turn(Turns());
     if (status_.ok()) Note(cpu::PackGemmWeight(dst, src));
   }
   void Upload(const ConvWeight& dst, const HostTensor& src) override {
+    const std::lock_guard turn(Turns());
     if (status_.ok()) Note(cpu::PackConvWeight(dst, src));
   }
   void Upload(const ConvTransposeWeight& dst, const HostTensor& src) override {
+    const std::lock_guard turn(Turns());
     if (status_.ok()) Note(cpu::PackConvTransposeWeight(dst, src));
   }
 
@@ -90,6 +95,13 @@ class CpuStream final : public Stream {
   static absl::Status Execute(const DownShortcut& op) { return cpu::RunDownShortcut(op), absl::OkStatus(); }
   static absl::Status Execute(const AntiAliasedSnake& op) {
     return cpu::RunAntiAliasedSnake(op), absl::OkStatus();
+  }
+
+  // Streams of several threads take turns: oneDNN's primitives are kept for all of them and share scratch
+  // memory (two engines in one process decoded other frames than one). An op uses all threads anyway.
+  static std::mutex& Turns() {
+    static std::mutex mutex;
+    return mutex;
   }
 
   void Note(const absl::Status& status) { status_.Update(status); }

@@ -100,6 +100,12 @@ TEST(JournalOpen, RefusesWhatItCannotTrustAndTouchesNothing) {
        kFailedPrecondition, "has version 0"},
       {"a table is gone", [](const TempFolder& f) { Sql(JournalOf(f, 1), "DROP TABLE events"); }, kInternal,
        "no such table"},
+      {"its id is gone",
+       [](const TempFolder& f) { Sql(JournalOf(f, 1), "DELETE FROM meta WHERE key = 'cluster_id'"); },
+       kDataLoss, "has no answer to SELECT value FROM meta WHERE key = 'cluster_id'"},
+      {"its next job is gone",
+       [](const TempFolder& f) { Sql(JournalOf(f, 1), "DELETE FROM meta WHERE key = 'next_job'"); },
+       kDataLoss, "has no answer to SELECT value FROM meta WHERE key = 'next_job'"},
       {"only its log is left",
        [](const TempFolder& f) {
          JournalOf(f, 1);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "coordinator/core/state.h"
+#include "coordinator/journal/sqlite.h"
 #include "tests/journal/changes.h"
 #include "tests/journal/faulty_disk.h"
 #include "tests/journal/open_journal.h"
@@ -225,6 +226,20 @@ TEST(Journal, TakesNothingOfABatchThatCouldNotBeSynced) {
   }
   EXPECT_THAT(Replayed(*MustOpen(folder / "journal.db")),
               ElementsAre(core::Change(Added(1)), core::Change(Added(4))));
+}
+
+TEST(Journal, WaitsASecondForSomebodyElseAtTheDatabaseAndThenSaysSo) {
+  const TempFolder folder;
+  const auto journal = MustOpen(folder / "journal.db");
+  {
+    const auto somebody = SqliteDatabase::Open(folder / "journal.db", SqliteOpen::kExisting);
+    ASSERT_TRUE((*somebody)->Execute("BEGIN IMMEDIATE").ok());
+    const absl::Status status = journal->Append(std::vector<core::Change>{Added(1)});
+    EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(folder / "journal.db: database is locked"));
+  }
+  MustAppend(*journal, {Added(2)});
+  EXPECT_THAT(Replayed(*journal), ElementsAre(core::Change(Added(2))));
 }
 
 TEST(Journal, StopsTheReplayAtAChangeThatIsNotTaken) {

@@ -4,31 +4,33 @@
 
 #include <exception>
 #include <memory>
+#include <vector>
 
 namespace ovi {
 namespace {
 
 class Library final : public SentencePieceLibrary {
  public:
-  std::string Load(std::string_view bytes) {
-    const sentencepiece::util::Status status = processor_.LoadFromSerializedProto(bytes);
-    if (!status.ok()) return status.message();
-    return processor_.GetPieceSize() == 0 ? "no pieces" : "";  // an empty file parses
+  sentencepiece::util::Status Load(std::string_view bytes) {
+    return processor_.LoadFromSerializedProto(bytes);
   }
-  bool Encode(std::string_view text, std::vector<int>* ids, std::string* error) const override {
+  bool Encode(std::string_view text, TakeId take_id, void* ids, TakeText take_reason,
+              void* reason) const override {
     try {
-      const sentencepiece::util::Status status = processor_.Encode(text, ids);
-      if (!status.ok()) *error = status.message();
+      std::vector<int> found;
+      const sentencepiece::util::Status status = processor_.Encode(text, &found);
+      if (!status.ok()) take_reason(reason, status.message());
+      for (const int id : found) take_id(ids, id);
       return status.ok();
     } catch (const std::exception& e) {
-      *error = e.what();
+      take_reason(reason, e.what());
       return false;
     }
   }
   int piece_count() const override { return processor_.GetPieceSize(); }
   int eos_id() const override { return processor_.eos_id(); }
   bool is_special(int id) const override { return processor_.IsControl(id) || processor_.IsUnknown(id); }
-  std::string piece(int id) const override { return processor_.IdToPiece(id); }
+  void GivePiece(int id, TakeText take, void* to) const override { take(to, processor_.IdToPiece(id)); }
 
  private:
   sentencepiece::SentencePieceProcessor processor_;
@@ -37,13 +39,19 @@ class Library final : public SentencePieceLibrary {
 }  // namespace
 
 extern "C" __attribute__((visibility("default"))) SentencePieceLibrary* OviParseSentencePiece(
-    std::string_view bytes, std::string* error) {
+    std::string_view bytes, TakeText take_reason, void* reason) {
   try {
     auto library = std::make_unique<Library>();
-    *error = library->Load(bytes);
-    return error->empty() ? library.release() : nullptr;
+    const sentencepiece::util::Status status = library->Load(bytes);
+    if (!status.ok()) {
+      take_reason(reason, status.message());
+      return nullptr;
+    }
+    if (library->piece_count() > 0) return library.release();
+    take_reason(reason, "no pieces");  // an empty file parses
+    return nullptr;
   } catch (const std::exception& e) {
-    *error = e.what();
+    take_reason(reason, e.what());
     return nullptr;
   }
 }

@@ -11,6 +11,13 @@
 namespace ovi {
 namespace {
 
+void AddId(void* to, int id) {
+  static_cast<std::vector<int>*>(to)->push_back(id);
+}
+void SetText(void* to, std::string_view text) {
+  static_cast<std::string*>(to)->assign(text);
+}
+
 // Beside an installed program, else where it was built.
 std::string ModulePath() {
   std::error_code error;
@@ -25,13 +32,11 @@ struct Module {
 };
 
 Module OpenModule() {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  constexpr int kApart = 0;  // the sanitizers refuse it
-#else
-  constexpr int kApart = RTLD_DEEPBIND;
-#endif
   Module module;
-  void* handle = dlopen(ModulePath().c_str(), RTLD_NOW | RTLD_LOCAL | kApart);
+  // DEEPBIND: its symbols are looked for in itself and its libraries first. dlmopen into the ordinary
+  // namespace is dlopen, but for the sanitizers, which refuse dlopen with that flag for the sake of a malloc
+  // that passes between program and module; here none does.
+  void* handle = dlmopen(LM_ID_BASE, ModulePath().c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND);
   if (handle != nullptr) {
     module.parse = reinterpret_cast<ParseSentencePiece>(dlsym(handle, kParseSentencePieceName));
   }
@@ -55,13 +60,14 @@ std::unique_ptr<SentencePieceModel> SentencePieceModel::Parse(std::string_view b
     return nullptr;
   }
   auto impl = std::make_unique<Impl>();
-  impl->library.reset(module.parse(bytes, error));
+  impl->library.reset(module.parse(bytes, SetText, error));
   if (impl->library == nullptr) return nullptr;
   return std::unique_ptr<SentencePieceModel>(new SentencePieceModel(std::move(impl)));
 }
 
 bool SentencePieceModel::Encode(std::string_view text, std::vector<int>* ids, std::string* error) const {
-  return impl_->library->Encode(text, ids, error);
+  ids->clear();
+  return impl_->library->Encode(text, AddId, ids, SetText, error);
 }
 
 int SentencePieceModel::piece_count() const {
@@ -75,7 +81,9 @@ int SentencePieceModel::eos_id() const {
 std::vector<SentencePieceModel::Piece> SentencePieceModel::special_pieces() const {
   std::vector<Piece> pieces;
   for (int id = 0; id < piece_count(); ++id) {
-    if (impl_->library->is_special(id)) pieces.push_back({impl_->library->piece(id), id});
+    if (!impl_->library->is_special(id)) continue;
+    Piece& piece = pieces.emplace_back(Piece{.text = "", .id = id});
+    impl_->library->GivePiece(id, SetText, &piece.text);
   }
   return pieces;
 }
