@@ -228,7 +228,9 @@ absl::Status ArtifactStore::Publish(const core::AttemptRef& attempt) {
       published.pop_back();
       // A group that did not hear us uploads once more, the same bytes.
       for (const std::string& name : NamesIn(from)) {
-        if (std::rename((from + "/" + name).c_str(), (to + "/" + name).c_str()) != 0) {
+        const std::string source = absl::StrCat(from, "/", name);
+        const std::string target = absl::StrCat(to, "/", name);
+        if (std::rename(source.c_str(), target.c_str()) != 0) {
           return FolderError(to, "publish");
         }
       }

@@ -50,7 +50,7 @@ absl::Status InputStore::Commit(IncomingFile& file, const std::string& path, con
   // Over the one that is there, if it is: the same bytes, a new date.
   const std::lock_guard lock(mutex_);
   if (std::rename(path.c_str(), PathOf(sha256).c_str()) != 0) {
-    const absl::Status status = FolderError(PathOf(sha256), "store the input");
+    absl::Status status = FolderError(PathOf(sha256), "store the input");
     ::unlink(path.c_str());
     return status;
   }

@@ -204,10 +204,11 @@ std::optional<Placement> Inventory::FindWarm(const JobRequest& request, int size
     const NodeFacts& facts = found->second.node->facts;
     const std::int64_t bytes = BytesNeeded(facts, request);
     if (bytes <= 0 || group.bytes_per_rank < bytes) continue;
+    const std::string& node_name = group.node;
     const auto is_out = [&](int index) {
       const bool known = index >= 0 && index < static_cast<int>(facts.gpus.size());
       return !known || facts.gpus[static_cast<std::size_t>(index)].faulty ||
-             IsHeld(search.held, group.node, index);
+             IsHeld(search.held, node_name, index);
     };
     if (std::any_of(group.gpu_indices.begin(), group.gpu_indices.end(), is_out)) continue;
     if (best == nullptr || group.bytes_per_rank < best->bytes_per_rank) best = &group;

@@ -127,8 +127,7 @@ void SqliteStatement::BindBlob(int parameter, std::string_view bytes) {
 
 absl::Status SqliteStatement::Run() {
   const int code = sqlite3_step(handle_);
-  const absl::Status status =
-      code == SQLITE_DONE || code == SQLITE_ROW ? absl::OkStatus() : database_->Error(code);
+  absl::Status status = code == SQLITE_DONE || code == SQLITE_ROW ? absl::OkStatus() : database_->Error(code);
   sqlite3_reset(handle_);
   return status;
 }

@@ -54,7 +54,7 @@ std::string WithoutBrokenUtf8(std::string text) {
 
 }  // namespace
 
-GroupLogWriter::GroupLogWriter(std::string dir, std::int64_t file_bytes_max)
+GroupLogWriter::GroupLogWriter(const std::string& dir, std::int64_t file_bytes_max)
     : path_(LogPath(dir)), file_bytes_max_(file_bytes_max) {
   Open();
 }

@@ -17,7 +17,7 @@ inline constexpr std::int64_t kGroupLogFileBytesMax = 8 << 20;
 class GroupLogWriter {
  public:
   // `file_bytes_max`: of each of the two files.
-  explicit GroupLogWriter(std::string dir, std::int64_t file_bytes_max = kGroupLogFileBytesMax);
+  explicit GroupLogWriter(const std::string& dir, std::int64_t file_bytes_max = kGroupLogFileBytesMax);
 
   void Append(std::string_view bytes);
 

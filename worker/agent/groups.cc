@@ -57,7 +57,7 @@ GroupFolder Groups::FolderOf(const std::string& group_id) const {
 
 std::shared_ptr<LiveGroup> Groups::Add(const std::string& group_id, GroupFacts facts) {
   const auto ordered_at = std::chrono::steady_clock::now();
-  const auto group = std::make_shared<LiveGroup>(
+  auto group = std::make_shared<LiveGroup>(
       loop_, FolderOf(group_id), std::move(facts),
       LiveGroup::Callbacks{
           .started = [=, this] { OnStarted(group_id, std::chrono::steady_clock::now() - ordered_at); },

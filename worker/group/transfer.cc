@@ -136,7 +136,7 @@ absl::StatusOr<std::string> DownloadInput(CoordinatorLink& link, const std::stri
           too_large = static_cast<std::int64_t>(bytes.size()) > bytes_max;
           if (too_large || link.interrupted()) context.TryCancel();
         }
-        const grpc::Status status = reader->Finish();
+        grpc::Status status = reader->Finish();
         if (too_large) return grpc::Status::OK;
         if (!status.ok() || Sha256Hex(bytes) == sha256) return status;
         return grpc::Status(grpc::StatusCode::DATA_LOSS, "what arrived has another hash");
