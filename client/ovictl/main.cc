@@ -1,4 +1,6 @@
 // ovictl: what users and operators of an Ovi cluster type.
+#include <grpc/grpc.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
@@ -58,6 +60,9 @@ int Run(int argc, char** argv) {
     return UsageError(app, error);
   }
   ovi::client::Interrupt interrupt;
+  // Never given back: after a large transfer gRPC's shutdown (1.51) may wait ten seconds for a poller of its
+  // own.
+  grpc_init();
   const absl::StatusOr<int> exit_code = commands.Run(interrupt);
   int code = exit_code.ok() ? *exit_code : ovi::client::ReportError(exit_code.status(), options.json);
   // A full disk must not look like an empty answer.

@@ -57,14 +57,14 @@ std::string DescribeExit(const GroupExited& exited) {
   return absl::StrCat("group ", exited.group, " ", what, words.empty() ? "" : ": ", Escaped(words));
 }
 
-// A group that was not known may stay, warm, where its memory was not promised to others meanwhile.
-bool MayStay(const Step& step, const State& state, const Group& group) {
-  const auto found = state.nodes.find(group.node);
+// A group that is not known yet may stay, warm, where its memory was not promised to others meanwhile.
+bool MayStay(const Step& step, const State& state, const GroupAttached& what) {
+  const auto found = state.nodes.find(what.node);
   const bool connected = found != state.nodes.end() && found->second.connected;
   if (!connected) return step.at() - state.started_at < step.policy().reconnect_ms_max;
   const Node& node = found->second;
-  return std::all_of(group.gpu_indices.begin(), group.gpu_indices.end(),
-                     [&](int index) { return BytesFree(state, node, index) >= group.bytes_per_rank; });
+  return std::all_of(what.group.gpu_indices.begin(), what.group.gpu_indices.end(),
+                     [&](int index) { return BytesFree(state, node, index) >= what.group.bytes_per_rank; });
 }
 
 void Reject(Step& step, const GroupId& group) {
@@ -151,14 +151,8 @@ void Handle(Step& step, const GroupAttached& what) {
   }
   Job* job = group != nullptr ? CurrentJobOn(state, group->attempt, id) : JobNaming(state, id);
   if (group == nullptr) {
+    const bool may_stay = job != nullptr || MayStay(step, state, what);
     group = &AddGroup(step, what.group, what.node);
-    group->bytes_per_rank = 0;  // so that MayStay asks what is free without it
-    const std::int64_t bytes = std::clamp<std::int64_t>(what.group.bytes_per_rank, 0, kGroupBytesMax);
-    const bool may_stay =
-        job != nullptr ||
-        MayStay(step, state,
-                {.node = what.node, .gpu_indices = what.group.gpu_indices, .bytes_per_rank = bytes});
-    group->bytes_per_rank = bytes;
     if (!may_stay) {
       Stop(step, *group);
       Reject(step, id);

@@ -130,6 +130,7 @@ void Handle(Step& step, const NodeReported& what) {
   Node& node = found->second;
   const bool changed = !node.connected || node.facts.gpus != what.gpus;
   node.connected = true;
+  node.stream_ended = false;
   node.last_heard_at = step.at();
   node.facts.gpus = what.gpus;
   if (!changed) return;
@@ -141,6 +142,7 @@ void Handle(Step& step, const NodeDisconnected& what) {
   const auto found = step.state().nodes.find(what.node);
   if (found == step.state().nodes.end() || found->second.facts.instance_id != what.instance_id) return;
   found->second.connected = false;
+  found->second.stream_ended = true;
   for (auto& [id, group] : step.state().groups) {
     if (group.node == what.node) group.seen_by_agent = false;
   }

@@ -52,6 +52,9 @@ absl::Status CheckFitsEver(const State& state, const JobRequest& request);
 // 1 on box-1)".
 std::string PendingReason(const State& state, const JobRequest& request, const std::set<std::string>& avoid);
 
+// The same for a job, with what became of its last attempt in front.
+std::string PendingReason(const State& state, const Job& job);
+
 // The nodes where an attempt of this job ended in a way that asks for another node: empty unless a node is
 // left that is connected, not drained, and could ever hold the job.
 std::set<std::string> AvoidedNodes(const State& state, const Job& job);

@@ -162,4 +162,9 @@ std::string PendingReason(const State& state, const JobRequest& request, const s
       most.count == 0 ? " (none is)" : absl::StrCat(" (largest free: ", most.count, " on ", most.node, ")"));
 }
 
+std::string PendingReason(const State& state, const Job& job) {
+  return absl::StrCat(job.pending_reason, job.pending_reason.empty() ? "" : "; ",
+                      PendingReason(state, job.request, AvoidedNodes(state, job)));
+}
+
 }  // namespace ovi::core

@@ -118,10 +118,13 @@ void CheckWorking(Step& step, Group& group) {
   Stop(step, group);
 }
 
-// False when the group is to be forgotten.
+// False when the group is to be forgotten. That is safe only where nothing is placed before an agent has told
+// what lives there: not on a node that is silent, and may be heard again at any moment.
 bool CheckStopping(Step& step, Group& group) {
   const std::int64_t stop_ms_max = step.policy().stop_ms_max;
-  if (IsConnected(step.state(), group.node)) {
+  const auto found = step.state().nodes.find(group.node);
+  Node* node = found == step.state().nodes.end() ? nullptr : &found->second;
+  if (node != nullptr && node->connected) {
     if (step.at() - group.stop_sent_at >= stop_ms_max) {
       group.stop_sent_at = step.at();
       step.Order(StopGroup{.group = group.id, .node = group.node});
@@ -129,9 +132,9 @@ bool CheckStopping(Step& step, Group& group) {
     return true;
   }
   if (group.attached || step.at() - group.changed_at < stop_ms_max) return true;
-  const auto node = step.state().nodes.find(group.node);
-  if (node != step.state().nodes.end()) node->second.must_say_hello = true;
-  return false;
+  if (node == nullptr) return false;
+  if (node->stream_ended) node->must_say_hello = true;
+  return !node->stream_ended;
 }
 
 void CheckGroups(Step& step) {

@@ -185,8 +185,9 @@ struct Node {
   NodeFacts facts;
   bool connected = false;
   TimeMs last_heard_at = 0;
-  // While it was away, groups on it were forgotten: only a hello tells what lives there. Until then nothing
-  // it reports makes it connected.
+  bool stream_ended = false;  // we were told so; a node that is only silent may be heard again
+  // After that, groups on it were forgotten: only a hello tells what lives there. Nothing it reports makes it
+  // connected.
   bool must_say_hello = false;
   bool operator==(const Node&) const = default;
 };

@@ -17,10 +17,8 @@ constexpr int kPageSize = 100;
 constexpr int kPageSizeMax = 1000;
 constexpr int kScannedMax = 20'000;
 
-// The job's own reason first: after a failed attempt it says what happened.
 std::string ReasonOf(const core::State& state, const core::Job& job) {
-  if (job.state != core::JobState::kPending || !job.pending_reason.empty()) return job.pending_reason;
-  return core::PendingReason(state, job.request, {});
+  return job.state == core::JobState::kPending ? core::PendingReason(state, job) : job.pending_reason;
 }
 
 }  // namespace

@@ -81,7 +81,7 @@ Peak ExecutingPeak(DType type, const cpu::Features& features, double millisecond
 
 // Filled with numbers from a uniform distribution, so that no unit gets away with zeros.
 absl::StatusOr<Tensor> RandomTensor(Arena& arena, DType dtype, const Shape& shape, float scale) {
-  const absl::StatusOr<Tensor> tensor = arena.Allocate(dtype, shape, "operand");
+  absl::StatusOr<Tensor> tensor = arena.Allocate(dtype, shape, "operand");
   if (!tensor.ok()) return tensor;
   std::mt19937 random(1);
   std::uniform_real_distribution<float> uniform(-scale, scale);

@@ -1,5 +1,6 @@
 #include "tests/client/fake_cluster.h"
 
+#include <grpc/grpc.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server_builder.h>
@@ -18,6 +19,8 @@ namespace ovi::client {
 FakeCluster::FakeCluster()
     : state_(std::make_unique<State>()), jobs_(MakeFakeJobs(*state_)), cluster_(MakeFakeNodes(*state_)) {
   grpc::EnableDefaultHealthCheckService(true);
+  // Held for ever: after a large transfer gRPC's shutdown may wait ten seconds for a poller of its own.
+  [[maybe_unused]] static const bool kept = (grpc_init(), true);
   Start();
 }
 

