@@ -60,10 +60,12 @@ absl::StatusOr<Credentials> MakeCredentials(const CoordinatorConfig& config) {
 struct CoordinatorServer::Parts {
   explicit Parts(Credentials known, const core::Policy& policy)
       : credentials(std::move(known)),
-        peers(credentials, {.group_idle_timeout_ms = policy.group_idle_ms_max * 2 + 60'000}) {}
+        peers(credentials, {.group_idle_timeout_ms = policy.group_idle_ms_max * 2 + 60'000}),
+        logs(peers) {}
 
   Credentials credentials;
   Peers peers;
+  GroupLogs logs;
   NodeBook book;
   std::unique_ptr<Journal> journal;
   std::unique_ptr<ArtifactStore> artifacts;
@@ -106,6 +108,7 @@ absl::StatusOr<std::unique_ptr<CoordinatorServer>> CoordinatorServer::Start(cons
   all->jobs = std::make_unique<JobsService>(JobsService::Parts{.controller = *all->controller,
                                                                .artifacts = *all->artifacts,
                                                                .metrics = *all->metrics,
+                                                               .logs = all->logs,
                                                                .data_dir = config.data_dir,
                                                                .limits = {}});
   all->cluster = std::make_unique<ClusterService>(ClusterService::Parts{*all->controller, all->book});
@@ -113,6 +116,7 @@ absl::StatusOr<std::unique_ptr<CoordinatorServer>> CoordinatorServer::Start(cons
       std::make_unique<NodesService>(NodesService::Parts{.controller = *all->controller,
                                                          .peers = all->peers,
                                                          .book = all->book,
+                                                         .logs = all->logs,
                                                          .credentials = all->credentials,
                                                          .report_interval_ms = config.report_interval_ms});
   all->groups = std::make_unique<GroupsService>(

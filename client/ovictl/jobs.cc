@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <memory>
+#include <sstream>
 
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
@@ -37,19 +38,39 @@ absl::StatusOr<int> Status(Session& session, const Ids& ids) {
   });
 }
 
-absl::StatusOr<int> Logs(Session& session, const std::string& id) {
-  OVI_ASSIGN_OR_RETURN(const v1::Job job, session.connection->GetJob(id));
+struct LogArguments {
+  std::string id;
+  std::int32_t attempt = 0;
+  std::int64_t kib = 64;
+};
+
+absl::StatusOr<int> Logs(Session& session, const LogArguments& arguments) {
+  OVI_ASSIGN_OR_RETURN(const v1::Job job, session.connection->GetJob(arguments.id));
+  v1::GetAttemptLogRequest request;
+  request.set_job_id(arguments.id);
+  request.set_attempt(arguments.attempt);
+  request.set_size_bytes_max(arguments.kib * 1024);
+  const auto fetch = [&] {
+    return session.connection->Call(session.connection->jobs(), &v1::Jobs::Stub::GetAttemptLog, request);
+  };
   if (session.json) {
-    for (const v1::Attempt& attempt : job.attempts()) PrintLine(JsonLine(attempt));
+    OVI_ASSIGN_OR_RETURN(const v1::GetAttemptLogResponse log, fetch());
+    PrintLine(JsonLine(log));
     return kExitDone;
   }
   std::printf("job %s\n", JobLine(job).c_str());
   if (job.attempts().empty()) return kExitDone;
-  std::printf("\n%s", AttemptTable(job, NowMs(), UncutScreen()).c_str());
-  // The seam for a call that brings the ranks' output here.
-  const v1::Attempt& last = *job.attempts().rbegin();
-  std::printf("\nThe output of the last attempt's ranks is on node %s: the agent's log of group %s.\n",
-              OneLine(last.node()).c_str(), OneLine(last.group_id()).c_str());
+  std::printf("\n%s\n", AttemptTable(job, NowMs(), UncutScreen()).c_str());
+  std::fflush(stdout);  // what is known is shown, even where the node is away
+  OVI_ASSIGN_OR_RETURN(const v1::GetAttemptLogResponse log, fetch());
+  if (log.text().empty()) {
+    std::printf("attempt %d: its ranks have printed nothing\n", log.attempt().number());
+    return kExitDone;
+  }
+  std::printf("attempt %d: what the ranks of group %s on node %s printed last\n", log.attempt().number(),
+              OneLine(log.attempt().group_id()).c_str(), OneLine(log.attempt().node()).c_str());
+  std::istringstream text(log.text());
+  for (std::string line; std::getline(text, line);) PrintLine(absl::StrCat("  ", OneLine(line)));
   return kExitDone;
 }
 
@@ -135,12 +156,15 @@ void AddJobCommands(Commands& commands) {
   list_command->add_flag("--all", list->all, "without a limit");
   list_command->add_flag("-q,--quiet", list->quiet, "ids only");
 
-  auto log_id = std::make_shared<std::string>();
-  commands
-      .Add("logs", "The attempts of a job: where they ran and how they ended",
-           [log_id](Session& session) { return Logs(session, *log_id); })
-      ->add_option("JOB", *log_id, "job id")
-      ->required();
+  auto log = std::make_shared<LogArguments>();
+  CLI::App* log_command = commands.Add(
+      "logs", "The attempts of a job, how they ended, and what the ranks of the last one printed",
+      [log](Session& session) { return Logs(session, *log); });
+  log_command->add_option("JOB", log->id, "job id")->required();
+  log_command->add_option("--attempt", log->attempt, "of this attempt, not the last")
+      ->check(CLI::Range(std::int32_t{1}, std::int32_t{1'000'000}));
+  log_command->add_option("--kib", log->kib, "at most so much of its end (default 64)")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1024}));
 
   auto cancel_ids = std::make_shared<Ids>();
   ids_for(commands.Add("cancel", "End jobs",

@@ -126,6 +126,58 @@ class Watcher final : public grpc::ServerWriteReactor<v1::WatchJobResponse> {
   std::unique_ptr<WatchHub::Subscription> subscription_;  // last: ends before what its callback uses
 };
 
+constexpr std::int64_t kLogBytes = 64 << 10;
+constexpr std::int64_t kLogBytesMax = 1 << 20;
+
+// Where the output of an attempt is kept.
+struct LogPlace {
+  v1::Attempt attempt;
+  std::string agent_instance;
+};
+
+absl::StatusOr<LogPlace> PlaceOfLog(const core::State& state, const v1::GetAttemptLogRequest& request) {
+  OVI_ASSIGN_OR_RETURN(const core::JobId id, ParseJobId(request.job_id()));
+  OVI_ASSIGN_OR_RETURN(const v1::Job job, ViewJob(state, id));
+  if (job.attempts().empty()) {
+    return absl::FailedPreconditionError(absl::StrCat("job ", id, " has not been tried yet",
+                                                      job.pending_reason().empty() ? "" : ": ",
+                                                      job.pending_reason()));
+  }
+  const int number = request.attempt() == 0 ? job.attempts_size() : request.attempt();
+  if (number < 1 || number > job.attempts_size()) {
+    return absl::NotFoundError(absl::StrCat("job ", id, " has attempts 1 to ", job.attempts_size(),
+                                            ", there is no attempt ", number));
+  }
+  LogPlace place{.attempt = job.attempts(number - 1), .agent_instance = ""};
+  const auto node = state.nodes.find(place.attempt.node());
+  if (node != state.nodes.end()) place.agent_instance = node->second.facts.instance_id;
+  return place;
+}
+
+// Waits for the agent, no longer than the client does. Owns itself: gRPC calls OnCancel and OnDone only after
+// the constructor.
+class LogFetcher final : public grpc::ServerUnaryReactor {
+ public:
+  LogFetcher(GroupLogs& logs, LogPlace place, std::int64_t bytes_max, v1::GetAttemptLogResponse& response)
+      : logs_(logs) {
+    *response.mutable_attempt() = std::move(place.attempt);
+    request_ = logs_.Fetch(response.attempt().node(), place.agent_instance, response.attempt().group_id(),
+                           bytes_max, [this, &response](const absl::StatusOr<std::string>& text) {
+                             if (text.ok()) response.set_text(*text);
+                             Finish(ToGrpcStatus(text.status()));
+                           });
+  }
+
+ private:
+  void OnCancel() override {
+    if (logs_.Forget(request_)) Finish(grpc::Status::CANCELLED);
+  }
+  void OnDone() override { delete this; }
+
+  GroupLogs& logs_;
+  std::uint64_t request_ = 0;
+};
+
 }  // namespace
 
 absl::Status JobsService::CheckRoom() const {
@@ -273,6 +325,22 @@ grpc::ServerWriteReactor<v1::DownloadArtifactResponse>* JobsService::DownloadArt
       std::move(file),
       [](std::string piece, v1::DownloadArtifactResponse& response) { response.set_data(std::move(piece)); },
       std::move(first));
+}
+
+grpc::ServerUnaryReactor* JobsService::GetAttemptLog(grpc::CallbackServerContext* context,
+                                                     const v1::GetAttemptLogRequest* request,
+                                                     v1::GetAttemptLogResponse* response) {
+  if (request->size_bytes_max() < 0 || request->size_bytes_max() > kLogBytesMax) {
+    return Answer(
+        *context,
+        InvalidFields({Violation("size_bytes_max", absl::StrCat("must be 0 to ", kLogBytesMax, ", got ",
+                                                                request->size_bytes_max()))}));
+  }
+  const std::int64_t bytes_max = request->size_bytes_max() == 0 ? kLogBytes : request->size_bytes_max();
+  absl::StatusOr<LogPlace> place =
+      parts_.controller.Read([request](const core::State& state) { return PlaceOfLog(state, *request); });
+  if (!place.ok()) return Answer(*context, ToGrpcStatus(place.status()));
+  return new LogFetcher(parts_.logs, *std::move(place), bytes_max, *response);
 }
 
 grpc::ServerReadReactor<v1::UploadInputRequest>* JobsService::UploadInput(

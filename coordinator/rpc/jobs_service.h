@@ -4,6 +4,7 @@
 #include <string>
 
 #include "coordinator/controller/controller.h"
+#include "coordinator/rpc/group_logs.h"
 #include "ovi/v1/jobs.grpc.pb.h"
 
 namespace ovi {
@@ -19,6 +20,7 @@ class JobsService final : public v1::Jobs::CallbackService {
     Controller& controller;
     ArtifactStore& artifacts;
     Metrics& metrics;
+    GroupLogs& logs;
     std::string data_dir;
     Limits limits;
   };
@@ -40,6 +42,9 @@ class JobsService final : public v1::Jobs::CallbackService {
                                     v1::PlanJobResponse* response) override;
   grpc::ServerWriteReactor<v1::DownloadArtifactResponse>* DownloadArtifact(
       grpc::CallbackServerContext* context, const v1::DownloadArtifactRequest* request) override;
+  grpc::ServerUnaryReactor* GetAttemptLog(grpc::CallbackServerContext* context,
+                                          const v1::GetAttemptLogRequest* request,
+                                          v1::GetAttemptLogResponse* response) override;
   grpc::ServerReadReactor<v1::UploadInputRequest>* UploadInput(grpc::CallbackServerContext* context,
                                                                v1::UploadInputResponse* response) override;
 

@@ -46,6 +46,8 @@ class Connection final : public AgentStream {
                                                .exit_code = exited.exit_code(),
                                                .signal = exited.signal(),
                                                .output_tail = exited.output_tail()});
+    } else if (message.has_group_log()) {
+      parts_.logs.OnGroupLog(node_, instance_, message.group_log());
     }
   }
 
@@ -101,6 +103,7 @@ class Connection final : public AgentStream {
   void OnClosed() override {
     if (node_.empty()) return;
     parts_.peers.RemoveAgent(node_, instance_, this);
+    parts_.logs.OnAgentGone(node_, instance_);
     Log(LogLevel::kInfo, "agent disconnected", {{"node", node_}});
     parts_.controller.Post(core::NodeDisconnected{.node = node_, .instance_id = instance_});
   }

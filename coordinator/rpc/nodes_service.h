@@ -3,6 +3,7 @@
 
 #include "coordinator/controller/controller.h"
 #include "coordinator/rpc/credentials.h"
+#include "coordinator/rpc/group_logs.h"
 #include "coordinator/rpc/node_facts.h"
 #include "coordinator/rpc/peers.h"
 #include "ovi/v1/node.grpc.pb.h"
@@ -16,6 +17,7 @@ class NodesService final : public v1::Nodes::CallbackService {
     Controller& controller;
     Peers& peers;
     NodeBook& book;
+    GroupLogs& logs;
     const Credentials& credentials;
     std::int64_t report_interval_ms = 2'000;
   };

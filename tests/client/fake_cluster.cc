@@ -116,6 +116,11 @@ void FakeCluster::CutDownloads() {
   state_->cut = true;
 }
 
+void FakeCluster::SetOutput(const std::string& text) {
+  const std::lock_guard lock(state_->mutex);
+  state_->output = text;
+}
+
 void FakeCluster::SetPlan(v1::PlanJobResponse plan) {
   const std::lock_guard lock(state_->mutex);
   state_->plan = std::move(plan);

@@ -45,8 +45,9 @@ class FakeCluster {
   void FailNext(const std::string& method, std::vector<grpc::Status> statuses);
   // Called at the begin of every call of `method`.
   void OnCall(const std::string& method, std::function<void()> action);
-  void CorruptDownloads();  // one byte is wrong
-  void CutDownloads();      // the last byte is missing
+  void SetOutput(const std::string& text);  // what the ranks of every attempt printed
+  void CorruptDownloads();                  // one byte is wrong
+  void CutDownloads();                      // the last byte is missing
   void SetPlan(v1::PlanJobResponse plan);
   void SetNodes(std::vector<v1::Node> nodes);
   void SetClockOffset(std::int64_t offset_ms);

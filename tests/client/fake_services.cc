@@ -109,6 +109,22 @@ class FakeJobs final : public v1::Jobs::Service {
     return grpc::Status::OK;
   }
 
+  grpc::Status GetAttemptLog(grpc::ServerContext* context, const v1::GetAttemptLogRequest* request,
+                             v1::GetAttemptLogResponse* response) override {
+    if (grpc::Status status = state_.Begin("GetAttemptLog", *context); !status.ok()) return status;
+    {
+      const std::lock_guard lock(state_.mutex);
+      const v1::Job* job = state_.Find(request->job_id());
+      if (job == nullptr) return NoSuchJob(request->job_id());
+      const int number = request->attempt() == 0 ? job->attempts_size() : request->attempt();
+      if (number > job->attempts_size()) return {grpc::StatusCode::NOT_FOUND, "no such attempt"};
+      *response->mutable_attempt() = job->attempts(number - 1);
+      response->set_text(state_.output.substr(
+          0, request->size_bytes_max() == 0 ? std::string::npos : request->size_bytes_max()));
+    }
+    return state_.End("GetAttemptLog");
+  }
+
   grpc::Status PlanJob(grpc::ServerContext* context, const v1::PlanJobRequest* request,
                        v1::PlanJobResponse* response) override {
     if (grpc::Status status = state_.Begin("PlanJob", *context); !status.ok()) return status;

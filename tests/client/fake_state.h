@@ -26,6 +26,7 @@ struct FakeCluster::State {
   std::map<int, int> versions;                                       // of each job, counted by Update
   std::map<std::pair<std::string, std::string>, std::string> files;  // (job, file name) -> bytes
   std::map<std::string, std::string> job_of_request;                 // request_id -> job
+  std::string output;                                                // of every attempt
   std::string token;
   std::map<std::string, std::deque<grpc::Status>> failures;
   std::map<std::string, std::function<void()>> actions;

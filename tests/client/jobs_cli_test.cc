@@ -16,6 +16,7 @@ using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Not;
 using testing::SizeIs;
 using testing::StartsWith;
 
@@ -110,25 +111,53 @@ TEST_F(JobsTest, TellsTheStatusOfJobs) {
   EXPECT_EQ(nlohmann::json::parse(unknown.out)["error"]["code"], "NOT_FOUND");
 }
 
-TEST_F(JobsTest, TellsHowAttemptsEnded) {
+TEST_F(JobsTest, TellsHowAttemptsEndedAndWhatTheRanksPrinted) {
   const std::string id = Add(v1::JOB_STATE_PENDING);
   EXPECT_EQ(home.Run({"logs", id}).out, "job 1 PENDING\n");
   const std::string message(300, 'x');
   cluster.Update(id, [&](v1::Job& job) {
-    v1::Attempt* attempt = job.add_attempts();
-    attempt->set_number(1);
-    attempt->set_node("gpu-a");
-    attempt->set_group_id("g1-1");
-    attempt->set_started_at_ms(1000);
-    attempt->set_ended_at_ms(8000);
-    attempt->set_end(v1::ATTEMPT_END_WORKER_CRASH);
-    attempt->set_message(message);
+    for (const char* node : {"gpu-a", "gpu-b"}) {
+      v1::Attempt* attempt = job.add_attempts();
+      attempt->set_number(job.attempts_size());
+      attempt->set_node(node);
+      attempt->set_group_id(absl::StrCat("g1-", job.attempts_size()));
+      attempt->set_started_at_ms(1000);
+      attempt->set_ended_at_ms(8000);
+      attempt->set_end(v1::ATTEMPT_END_WORKER_CRASH);
+      attempt->set_message(message);
+    }
   });
+  cluster.SetOutput("rank 0: began\nrank 1: \x1b[2J\n");
   const OvictlRun run = home.Run({"logs", id});
-  EXPECT_THAT(run.out, AllOf(HasSubstr("      1  gpu-a  g1-1   0:07  WORKER_CRASH  " + message + "\n"),
-                             HasSubstr("is on node gpu-a: the agent's log of group g1-1.\n")))
+  EXPECT_EQ(run.exit_code, 0);
+  EXPECT_THAT(run.out,
+              AllOf(HasSubstr("      1  gpu-a  g1-1   0:07  WORKER_CRASH  " + message + "\n"),
+                    HasSubstr("attempt 2: what the ranks of group g1-2 on node gpu-b printed last\n"),
+                    HasSubstr("  rank 0: began\n  rank 1: ")))
       << "messages are not cut";
-  EXPECT_EQ(nlohmann::json::parse(home.Run({"logs", id, "--json"}).out)["end"], "ATTEMPT_END_WORKER_CRASH");
+  EXPECT_THAT(run.out, Not(HasSubstr("\x1b"))) << "nothing that a rank prints can play with the terminal";
+  EXPECT_THAT(home.Run({"logs", id, "--attempt", "1"}).out,
+              HasSubstr("attempt 1: what the ranks of group g1-1"));
+
+  const nlohmann::json json = nlohmann::json::parse(home.Run({"logs", id, "--json"}).out);
+  EXPECT_EQ(json["attempt"]["end"], "ATTEMPT_END_WORKER_CRASH");
+  EXPECT_THAT(json["text"].get<std::string>(), HasSubstr("rank 0: began\n"));
+}
+
+TEST_F(JobsTest, ShowsTheAttemptsWhereTheirOutputCannotBeHad) {
+  const std::string id = Add(v1::JOB_STATE_RUNNING);
+  cluster.Update(id, [&](v1::Job& job) {
+    job.add_attempts()->set_number(1);
+    job.mutable_attempts(0)->set_node("gpu-a");
+  });
+  cluster.SetOutput("");
+  EXPECT_THAT(home.Run({"logs", id}).out, HasSubstr("attempt 1: its ranks have printed nothing\n"));
+  cluster.FailNext("GetAttemptLog",
+                   {{grpc::StatusCode::NOT_FOUND, "node gpu-a keeps no output of this group"}});
+  const OvictlRun run = home.Run({"logs", id});
+  EXPECT_EQ(run.exit_code, 1);
+  EXPECT_THAT(run.out, HasSubstr("gpu-a"));
+  EXPECT_EQ(run.err, "ovictl: node gpu-a keeps no output of this group\n");
 }
 
 TEST_F(JobsTest, CancelsJobs) {

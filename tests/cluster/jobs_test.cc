@@ -19,6 +19,18 @@ std::string VideoOf(const v1::Job& job) {
   return "";
 }
 
+grpc::Status FetchLog(TestCluster& cluster, const std::string& job, int attempt, std::string* text) {
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
+  v1::GetAttemptLogRequest request;
+  request.set_job_id(job);
+  request.set_attempt(attempt);
+  v1::GetAttemptLogResponse response;
+  const grpc::Status status = cluster.jobs().GetAttemptLog(&context, request, &response);
+  *text = response.text();
+  return status;
+}
+
 // The frames of a job's video.
 Frames FramesOf(TestCluster& cluster, const v1::Job& job) {
   const absl::StatusOr<std::string> bytes = cluster.Fetch(job.id(), VideoOf(job));
@@ -63,6 +75,32 @@ class Jobs : public ::testing::Test {
   }
   TestCluster cluster_;
 };
+
+TEST_F(Jobs, WhatTheRanksOfAnAttemptPrintedCanBeFetched) {
+  const std::string id = cluster_.Submit(MiniJob(1));
+  const v1::Job job = cluster_.AwaitEnd(id);
+  ASSERT_EQ(job.state(), v1::JOB_STATE_COMPLETED) << job.error();
+  std::string text, none;
+  const grpc::Status fetched = FetchLog(cluster_, id, 0, &text);
+  ASSERT_TRUE(fetched.ok()) << fetched.error_message();
+  EXPECT_NE(text.find("attempt"), std::string::npos) << text;
+  EXPECT_EQ(FetchLog(cluster_, id, 2, &none).error_message(),
+            "job " + id + " has attempts 1 to 1, there is no attempt 2");
+  EXPECT_EQ(FetchLog(cluster_, "99", 0, &none).error_code(), grpc::StatusCode::NOT_FOUND);
+
+  cluster_.KillAgent(job.attempts(0).node());
+  cluster_.AwaitNodes(1);
+  const grpc::Status away = FetchLog(cluster_, id, 1, &none);
+  EXPECT_EQ(away.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(away.error_message(),
+            "node " + job.attempts(0).node() + ", which keeps this output, is not connected");
+
+  cluster_.StartAgent(job.attempts(0).node());
+  cluster_.AwaitNodes(2);
+  std::string again;
+  EXPECT_TRUE(FetchLog(cluster_, id, 1, &again).ok());
+  EXPECT_EQ(again.substr(0, text.size()), text) << "kept over the agent's restart";
+}
 
 TEST_F(Jobs, TextBecomesAVideoThatShowsIt) {
   const std::string id = cluster_.Submit(MiniJob(12));

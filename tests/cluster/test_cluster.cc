@@ -26,16 +26,6 @@ using Clock = std::chrono::steady_clock;
 constexpr std::chrono::milliseconds kLook{20};
 constexpr int kStartSeconds = 30;
 
-// Looks until `there` or the time is up.
-bool Await(int seconds, const std::function<bool()>& there) {
-  const auto deadline = Clock::now() + std::chrono::seconds(seconds);
-  while (!there()) {
-    if (Clock::now() > deadline) return false;
-    std::this_thread::sleep_for(kLook);
-  }
-  return true;
-}
-
 std::chrono::system_clock::time_point In(int seconds) {
   return std::chrono::system_clock::now() + std::chrono::seconds(seconds);
 }
@@ -55,6 +45,15 @@ ExitStatus Stop(std::unique_ptr<Subprocess> process, int signal) {
 }
 
 }  // namespace
+
+bool Await(int seconds, const std::function<bool()>& there) {
+  const auto deadline = Clock::now() + std::chrono::seconds(seconds);
+  while (!there()) {
+    if (Clock::now() > deadline) return false;
+    std::this_thread::sleep_for(kLook);
+  }
+  return true;
+}
 
 int FreePort() {
   const UniqueFd fd(::socket(AF_INET, SOCK_STREAM, 0));

@@ -22,6 +22,9 @@ namespace ovi {
 // A port of 127.0.0.1 that nobody listens on now.
 int FreePort();
 
+// Asks `there` again and again until it says yes; false after `seconds`.
+bool Await(int seconds, const std::function<bool()>& there);
+
 class TestCluster {
  public:
   struct Options {
