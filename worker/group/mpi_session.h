@@ -1,5 +1,5 @@
-// MPI for the length of the process: started, asked who we are, used to pass messages, ended. The only code
-// that includes mpi.h.
+// MPI for the length of the process: started, asked who we are, used to pass messages, ended. Besides
+// worker/parallel the only code that includes mpi.h.
 //
 // One thread only, the one that computes: gRPC's threads never come here. Errors of MPI are UNAVAILABLE; this
 // Open MPI cannot go on without a lost rank, so whoever gets one ends the process.
