@@ -90,6 +90,10 @@ class CpuStream final : public Stream {
   static absl::Status Execute(const Elementwise& op) { return cpu::RunElementwise(op), absl::OkStatus(); }
   static absl::Status Execute(const Fill& op) { return cpu::RunFill(op), absl::OkStatus(); }
   static absl::Status Execute(const Permute& op) { return cpu::RunPermute(op), absl::OkStatus(); }
+  static absl::Status Execute(const CopyColumns& op) { return cpu::RunCopyColumns(op), absl::OkStatus(); }
+  static absl::Status Execute(const MergeAttention& op) {
+    return cpu::RunMergeAttention(op), absl::OkStatus();
+  }
   static absl::Status Execute(const Upsample& op) { return cpu::RunUpsample(op), absl::OkStatus(); }
   static absl::Status Execute(const UpShortcut& op) { return cpu::RunUpShortcut(op), absl::OkStatus(); }
   static absl::Status Execute(const DownShortcut& op) { return cpu::RunDownShortcut(op), absl::OkStatus(); }
