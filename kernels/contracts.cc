@@ -190,7 +190,8 @@ absl::Status Validate(const CopyColumns& op) {
 
 absl::Status Validate(const MergeAttention& op) {
   Contract contract("merge_attention");
-  contract.IsFloat(op.parts, "parts");
+  contract.IsFloat(op.out, "out");
+  contract.Require(op.parts.dtype == DType::kF32, "parts must be F32");
   contract.Require(op.parts.shape.rank() == 3 && op.parts.shape[0] >= 1, "parts must be (P, T, H*D), P >= 1");
   contract.Require(op.lse.dtype == DType::kF32 && op.lse.shape.rank() == 3, "lse must be F32 (P, H, T)");
   if (!contract.status().ok()) return contract.status();
@@ -198,7 +199,7 @@ absl::Status Validate(const MergeAttention& op) {
   const std::int64_t heads = op.lse.shape[1];
   contract.Require(heads >= 1 && op.parts.shape[2] % heads == 0, "lse's heads must divide the columns");
   contract.Is(op.lse, DType::kF32, {op.parts.shape[0], heads, rows}, "lse");
-  contract.Is(op.out, op.parts.dtype, {rows, op.parts.shape[2]}, "out");
+  contract.Is(op.out, op.out.dtype, {rows, op.parts.shape[2]}, "out");
   return contract.status();
 }
 

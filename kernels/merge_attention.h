@@ -6,8 +6,8 @@
 // Parts are added in their order, so every rank that merges the same parts gets the same bits. A part without
 // keys has lse = -inf and does not count; where all are, y = 0.
 //
-// Shapes: parts (P, T, H*D) f32 or bf16, as Attention leaves them; lse (P, H, T) f32; out (T, H*D) of parts'
-// dtype. Cost: P reads and a write of out.
+// Shapes: parts (P, T, H*D) f32, as Attention leaves them; lse (P, H, T) f32; out (T, H*D) f32 or bf16. Cost:
+// P reads and a write of out.
 #pragma once
 
 #include <cstdint>

@@ -39,10 +39,10 @@ void RunMergeAttention(const MergeAttention& op) {
   const std::int64_t columns = op.parts.shape[2];
   const std::int64_t heads = op.lse.shape[1];
   const std::int64_t head_dim = columns / heads;
-  const DType dtype = op.parts.dtype;
+  const DType dtype = op.out.dtype;
   ParallelFor(rows, 4, [&](std::int64_t begin, std::int64_t end) {
     std::vector<float> weights(static_cast<std::size_t>(parts));
-    std::vector<float> part(static_cast<std::size_t>(head_dim));
+    std::vector<float> before(static_cast<std::size_t>(head_dim));
     std::vector<float> sum(static_cast<std::size_t>(head_dim));
     for (std::int64_t t = begin; t < end; ++t) {
       for (std::int64_t h = 0; h < heads; ++h) {
@@ -51,15 +51,14 @@ void RunMergeAttention(const MergeAttention& op) {
         for (std::int64_t p = 0; p < parts; ++p) {
           const float weight = weights[static_cast<std::size_t>(p)];
           if (weight == 0.0f) continue;  // a part without keys may hold anything
-          const std::int64_t offset = ((p * rows + t) * columns + h * head_dim) * ElementBytes(dtype);
-          LoadRow(op.parts.data + offset, dtype, head_dim, part.data());
-          for (std::size_t c = 0; c < part.size(); ++c) sum[c] += weight * part[c];
+          const float* values = Floats(op.parts) + (p * rows + t) * columns + h * head_dim;
+          for (std::size_t c = 0; c < sum.size(); ++c) sum[c] += weight * values[c];
         }
         std::byte* out = op.out.data + (t * columns + h * head_dim) * ElementBytes(dtype);
         if (op.accumulate) {
           RoundRow(dtype, head_dim, sum.data());
-          LoadRow(out, dtype, head_dim, part.data());
-          for (std::size_t c = 0; c < part.size(); ++c) sum[c] += part[c];
+          LoadRow(out, dtype, head_dim, before.data());
+          for (std::size_t c = 0; c < sum.size(); ++c) sum[c] += before[c];
         }
         StoreRow(sum.data(), dtype, head_dim, out);
       }

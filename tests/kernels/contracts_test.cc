@@ -354,27 +354,26 @@ TEST(Contracts, OfCopyColumns) {
 
 TEST(Contracts, OfMergeAttention) {
   using T = MergeAttention;
-  const T ok{.parts = Bf16({2, 3, 8}), .lse = F32({2, 4, 3}), .out = Bf16({3, 8})};
-  ExpectRefusals(
-      ok, {{"parts must be F32 or BF16", With(ok, [](T& op) { op.parts.dtype = DType::kI8; })},
-           {"parts must be (P, T, H*D)", With(ok,
-                                              [](T& op) {
-                                                op.parts.shape = Shape{6, 8};
-                                              })},
-           {"parts must be (P, T, H*D), P >= 1", With(ok,
-                                                      [](T& op) {
-                                                        op.parts.shape = {0, 3, 8};
-                                                      })},
-           {"lse must be F32 (P, H, T)", With(ok, [](T& op) { op.lse.dtype = DType::kBF16; })},
-           {"lse's heads must divide", With(ok,
-                                            [](T& op) {
-                                              op.lse.shape = {2, 3, 3};
-                                            })},
-           {"lse is F32 1x4x3, expected F32 2x4x3", With(ok,
+  const T ok{.parts = F32({2, 3, 8}), .lse = F32({2, 4, 3}), .out = Bf16({3, 8})};
+  ExpectRefusals(ok, {{"parts must be F32", With(ok, [](T& op) { op.parts.dtype = DType::kBF16; })},
+                      {"parts must be (P, T, H*D)", With(ok,
                                                          [](T& op) {
-                                                           op.lse.shape = {1, 4, 3};
+                                                           op.parts.shape = Shape{6, 8};
                                                          })},
-           {"out is F32 3x8, expected BF16 3x8", With(ok, [](T& op) { op.out.dtype = DType::kF32; })}});
+                      {"parts must be (P, T, H*D), P >= 1", With(ok,
+                                                                 [](T& op) {
+                                                                   op.parts.shape = {0, 3, 8};
+                                                                 })},
+                      {"lse must be F32 (P, H, T)", With(ok, [](T& op) { op.lse.dtype = DType::kBF16; })},
+                      {"lse's heads must divide", With(ok,
+                                                       [](T& op) {
+                                                         op.lse.shape = {2, 3, 3};
+                                                       })},
+                      {"lse is F32 1x4x3, expected F32 2x4x3", With(ok,
+                                                                    [](T& op) {
+                                                                      op.lse.shape = {1, 4, 3};
+                                                                    })},
+                      {"out must be F32 or BF16", With(ok, [](T& op) { op.out.dtype = DType::kI8; })}});
 }
 
 TEST(Contracts, TakeShapesOfMoreThan32Bits) {

@@ -73,7 +73,7 @@ class MergeAttentionOp : public OpTest {
                         .scale = 0.5f,
                         .accumulate = accumulate,
                         .out = Put(dtype, {kRows, kColumns}, before)};
-    const MergeAttention merge{.parts = Make(dtype, {parts, kRows, kColumns}),
+    const MergeAttention merge{.parts = Make(DType::kF32, {parts, kRows, kColumns}),
                                .lse = Make(DType::kF32, {parts, kHeads, kRows}),
                                .accumulate = accumulate,
                                .out = Put(dtype, {kRows, kColumns}, before)};
@@ -99,7 +99,7 @@ class MergeAttentionOp : public OpTest {
       error += std::pow(merged[i] - whole[i], 2);
       norm += std::pow(whole[i], 2);
     }
-    EXPECT_LE(std::sqrt(error / norm), dtype == DType::kF32 ? 1e-6 : 5e-3);
+    EXPECT_LE(std::sqrt(error / norm), dtype == DType::kF32 ? 1e-6 : 3e-3);
   }
 };
 OVI_ON_EVERY_BACKEND(MergeAttentionOp);
@@ -117,7 +117,7 @@ TEST_P(MergeAttentionOp, IsAttentionOverAllKeys) {
 
 TEST_P(MergeAttentionOp, WeighsPartsByTheirKeys) {
   for (const DType dtype : kDTypes) {
-    const MergeAttention op{.parts = Put(dtype, {3, 1, 2}, {1, 2, 3, 4, 100, 100}),
+    const MergeAttention op{.parts = Put(DType::kF32, {3, 1, 2}, {1, 2, 3, 4, 100, 100}),
                             .lse = Put(DType::kF32, {3, 2, 1}, {0, 90, std::log(3), 90, kNone, kNone}),
                             .out = Make(dtype, {1, 2})};
     ASSERT_EQ(Run(op), absl::OkStatus());
