@@ -19,9 +19,11 @@
 #include "tests/model/memory_weights.h"
 #include "tests/model/test_device.h"
 #include "tests/parallel/rank_main.h"
+#include "worker/model/sharded_weights.h"
 #include "worker/parallel/mpi_communicator.h"
 #include "worker/pipeline/rank_group.h"
 #include "worker/pipeline/stages.h"
+#include "worker/plan/step_traffic.h"
 #include "worker/weights/open_weights.h"
 
 namespace ovi {
@@ -195,6 +197,26 @@ class ShardedDenoise : public testing::Test {
     return latents;
   }
 
+  // Bytes this rank sends in so many steps and in what goes before them.
+  StepTraffic SentIn(int steps, const Network& network, const Topology& topology, PrecisionPolicy policy) {
+    ClipRequest clip = Clip(network, Mode::kT2v, policy);
+    clip.steps = steps;
+    TestDevice device(kArenaBytes);
+    world_->ResetCounts();
+    const std::unique_ptr<RankGroup> group = *RankGroup::Make(*world_, topology, {});
+    const absl::StatusOr<Latents> latents = DenoiseOn(device, network, clip, group.get());
+    EXPECT_TRUE(latents.ok()) << latents.status();
+    StepTraffic sent;
+    for (const Communicator* communicator : group->communicators()) {
+      const CommunicatorCounts& counts = communicator->counts();
+      sent.all_to_all += counts.bytes(Exchange::kAllToAll);
+      sent.all_gather += counts.bytes(Exchange::kAllGather);
+      sent.broadcast += counts.bytes(Exchange::kBroadcast);
+      sent.send_receive += counts.bytes(Exchange::kSendReceive);
+    }
+    return sent;
+  }
+
   // By the first rank alone; the others are told.
   Latents Alone(const Network& network, const ClipRequest& clip) {
     const std::unique_ptr<RankGroup> group = *RankGroup::Make(*world_, {.world_size = ranks_}, {});
@@ -296,6 +318,38 @@ TEST_F(ShardedDenoise, DeviceMemoryIsLeftToTheBackend) {
   world_ = *NewMpiCommunicator({.access = DeviceAccess::kStaged});
   const auto topology = TopologyOf(Layout::kShardedPassesAndSequence, ranks_, 24);
   Compare(network, Mode::kI2v, PrecisionPolicy::kReference, *topology, expected, {}, TestDevice::Guard::kOn);
+}
+
+TEST_F(ShardedDenoise, ARankSendsWhatThePlansFormulaSays) {
+  for (const Network& network : {Mini(), Random24()}) {
+    for (const PrecisionPolicy policy : {PrecisionPolicy::kReference, PrecisionPolicy::kAsExecuted}) {
+      TestDevice device(kArenaBytes);
+      const auto unit_bytes =
+          MeasureUnits(device.runtime(), network.config, *network.weights, Bf16NetworkFormat(policy));
+      ASSERT_TRUE(unit_bytes.ok()) << unit_bytes.status();
+      for (const Layout layout : kLayouts) {
+        const auto topology = TopologyOf(layout, ranks_, static_cast<int>(network.config.video.heads));
+        if (!topology) continue;
+        SCOPED_TRACE(absl::StrCat(network.name, ": ", topology->cfg, " x ", topology->sp,
+                                  topology->fsdp ? " + fsdp" : "", ", rank ", world_->rank()));
+        const StepTraffic planned =
+            StepTrafficOf({.config = network.config,
+                           .latent = network.clip.latent,
+                           .compute = policy == PrecisionPolicy::kReference ? DType::kF32 : DType::kBF16,
+                           .two_passes = true,
+                           .skip_block = network.clip.skip_block,
+                           .topology = *topology,
+                           .unit_bytes = *unit_bytes},
+                          world_->rank());
+        const StepTraffic one = SentIn(1, network, *topology, policy);
+        const StepTraffic two = SentIn(2, network, *topology, policy);
+        EXPECT_EQ(two.all_to_all - one.all_to_all, planned.all_to_all);
+        EXPECT_EQ(two.all_gather - one.all_gather, planned.all_gather);
+        EXPECT_EQ(two.broadcast - one.broadcast, planned.broadcast);
+        EXPECT_EQ(two.send_receive - one.send_receive, planned.send_receive);
+      }
+    }
+  }
 }
 
 // A rank holds its share of the weights and two units, of which a block pair is the largest.

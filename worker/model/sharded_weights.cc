@@ -13,9 +13,6 @@
 namespace ovi {
 namespace {
 
-// Units that are laid out alike: all block pairs are.
-using Layout = FusionPiece;
-
 class ShardedWeights final : public FusionWeights {
  public:
   ShardedWeights(const Runtime& runtime, const FusionConfig& config, Communicator& ranks,
@@ -55,8 +52,8 @@ class ShardedWeights final : public FusionWeights {
  private:
   struct Slot {
     Tensor buffer;
-    std::map<Layout, FusionParams> params;  // that point into the buffer
-    std::optional<FusionUnit> unit;         // what is in it, or on its way
+    std::map<FusionPiece, FusionParams> params;  // that point into the buffer
+    std::optional<FusionUnit> unit;              // what is in it, or on its way
     Pending pending;
   };
   struct Share {
@@ -81,21 +78,11 @@ class ShardedWeights final : public FusionWeights {
                      ", rank ", ranks_.rank(), " has ", mine));
   }
 
-  // Lays every kind of unit out once, without reading it, for its size; makes the two buffers.
+  // Sizes the units, and makes the two buffers with the parameters that point into them.
   absl::Status Measure(const WeightSource& source, NumberFormat format) {
+    OVI_ASSIGN_OR_RETURN(bytes_, MeasureUnits(runtime_, config_, source, format));
     std::int64_t largest = 0;
-    {
-      ArenaScope scope(runtime_.arena);
-      for (const FusionUnit unit : FusionUnits(config_)) {
-        if (bytes_.contains(unit.piece)) continue;
-        const std::int64_t before = runtime_.arena.bytes_in_use();
-        FusionParams params;
-        OVI_RETURN_IF_ERROR(LayOut(runtime_.arena, source, format, unit, nullptr, params));
-        bytes_[unit.piece] = runtime_.arena.bytes_in_use() - before;
-        largest = std::max(largest, bytes_[unit.piece]);
-        runtime_.arena.ReleaseTo(before);
-      }
-    }
+    for (const auto& [piece, bytes] : bytes_) largest = std::max(largest, bytes);
     for (Slot& slot : slots_) {
       OVI_ASSIGN_OR_RETURN(slot.buffer, runtime_.arena.Allocate(DType::kU8, {largest}, "gathered weights"));
     }
@@ -153,13 +140,31 @@ class ShardedWeights final : public FusionWeights {
   FusionConfig config_;
   Communicator& ranks_;
   std::vector<int> shares_;
-  std::map<Layout, std::int64_t> bytes_;  // of a unit
+  std::map<FusionPiece, std::int64_t> bytes_;  // of a unit
   std::array<Slot, 2> slots_;
   std::size_t active_ = 0;  // the slot of the last Use
   std::vector<Share> shares_held_;
 };
 
 }  // namespace
+
+absl::StatusOr<std::map<FusionPiece, std::int64_t>> MeasureUnits(const Runtime& runtime,
+                                                                 const FusionConfig& config,
+                                                                 const WeightSource& source,
+                                                                 NumberFormat format) {
+  std::map<FusionPiece, std::int64_t> bytes;
+  ParamLoader loader(runtime, source, format);
+  loader.FillOnly(nullptr, nullptr);
+  for (const FusionUnit unit : FusionUnits(config)) {
+    if (bytes.contains(unit.piece)) continue;
+    ArenaScope scope(runtime.arena);
+    const std::int64_t before = runtime.arena.bytes_in_use();
+    FusionParams params;
+    OVI_RETURN_IF_ERROR(LoadFusionUnit(loader, config, unit, params));
+    bytes[unit.piece] = runtime.arena.bytes_in_use() - before;
+  }
+  return bytes;
+}
 
 std::vector<ShardRange> UnitShares(std::int64_t bytes, std::span<const int> shares) {
   OVI_CHECK(bytes % Arena::kAlignment == 0);

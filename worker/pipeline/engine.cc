@@ -157,6 +157,11 @@ absl::StatusOr<ClipReport> Engine::MakeClip(const ClipRequest& clip, const ClipI
   ClipReport report;
   PromptStates prompts;
   std::vector<float> first_frame;
+  // Its size is known before its values are.
+  if (sink == nullptr && clip.image_to_video) {
+    first_frame.resize(
+        static_cast<std::size_t>(clip.latent.channels * clip.latent.rows * clip.latent.columns));
+  }
   OVI_RETURN_IF_ERROR(Measured(Stage::kEncode, inputs, report, [&]() -> absl::Status {
     if (sink != nullptr) OVI_RETURN_IF_ERROR(Encode(runtime, clip, inputs, control, prompts, first_frame));
     return ranks == nullptr ? absl::OkStatus() : ShareInputs(*ranks, model_.text.dim, prompts, first_frame);
