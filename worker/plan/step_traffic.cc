@@ -6,14 +6,12 @@
 #include "worker/model/sharded_weights.h"
 
 namespace ovi {
-namespace {
 
-std::int64_t TokensOf(const FusionConfig& config, const LatentShape& latent) {
+std::int64_t VideoTokensOf(const FusionConfig& config, const LatentShape& latent) {
   const std::vector<std::int64_t>& patch = config.video.patch;
   return latent.frames * (latent.rows / patch[1]) * (latent.columns / patch[2]);
 }
 
-// Block pairs that a rank computes in a step, over its passes.
 std::int64_t BlocksOf(const StepTrafficRequest& request, const RankPlace& place) {
   const std::int64_t layers = request.config.video.layers;
   const bool skips = request.skip_block >= 0 && request.skip_block < layers;
@@ -22,6 +20,8 @@ std::int64_t BlocksOf(const StepTrafficRequest& request, const RankPlace& place)
   return request.two_passes ? layers + negative : layers;
 }
 
+namespace {
+
 // With the ranks that share the video's tokens.
 StepTraffic SequenceTraffic(const StepTrafficRequest& request, const RankPlace& place,
                             const std::vector<int>& shares) {
@@ -29,7 +29,7 @@ StepTraffic SequenceTraffic(const StepTrafficRequest& request, const RankPlace& 
   const TowerConfig& audio = request.config.audio;
   const std::int64_t element = ElementBytes(request.compute);
   const std::int64_t others = request.topology.sp - 1;
-  const std::int64_t tokens = TokensOf(request.config, request.latent);
+  const std::int64_t tokens = VideoTokensOf(request.config, request.latent);
   const std::int64_t length = request.latent.audio_length;
   const auto own = static_cast<std::size_t>(place.sp_index);
   std::vector<int> group;
@@ -75,7 +75,7 @@ StepTraffic StepTrafficOf(const StepTrafficRequest& request, int rank) {
     for (const FusionUnit unit : FusionPassUnits(request.config)) {
       const ShardRange own =
           UnitShares(request.unit_bytes.at(unit.piece), shares)[static_cast<std::size_t>(rank)];
-      traffic.all_gather += own.size() * (topology.world_size - 1);
+      traffic.weights += own.size() * (topology.world_size - 1);
     }
   }
   return traffic;
