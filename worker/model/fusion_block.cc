@@ -276,7 +276,7 @@ absl::Status CrossAndFeedForward(const Runtime& runtime, const BlockParams& bloc
   const std::vector<ShardRange>& ranges = other.shard->audio_tokens;
   const ShardRange& own = ranges[static_cast<std::size_t>(other.shard->rank())];
   OVI_RETURN_IF_ERROR(FeedForward(runtime, block, mod, own, stream));
-  return GatherRows(runtime, *other.shard, ranges, stream.x);
+  return GatherTokens(runtime, *other.shard, ranges, stream.x);
 }
 
 absl::Status RunBlockPair(const Runtime& runtime, const TowerStep& video, const TowerStep& audio) {

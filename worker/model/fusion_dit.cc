@@ -361,7 +361,7 @@ absl::Status FusionDit::Leave(const FusionParams& params, const LatentShape& sha
     OVI_ASSIGN_OR_RETURN(const Tensor all, AllocateLike(runtime_, video_rows, GridOf(shape).tokens(),
                                                         video_rows.shape[1], "head output of all ranks"));
     runtime_.stream.Copy(all.Slice(entry.range.begin, entry.range.size()), video_rows);
-    OVI_RETURN_IF_ERROR(GatherRows(runtime_, *entry.shard, entry.shard->tokens, all));
+    OVI_RETURN_IF_ERROR(GatherTokens(runtime_, *entry.shard, entry.shard->tokens, all));
     video_rows = all;
     // Equal already where the ranks' processors are: with others, they would drift apart step by step.
     OVI_RETURN_IF_ERROR(

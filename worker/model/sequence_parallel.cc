@@ -232,8 +232,8 @@ absl::Status AttendOverRanks(const Runtime& runtime, const TowerConfig& config, 
   return absl::OkStatus();
 }
 
-absl::Status GatherRows(const Runtime& runtime, const SequenceShard& shard,
-                        const std::vector<ShardRange>& ranges, const Tensor& rows) {
+absl::Status GatherTokens(const Runtime& runtime, const SequenceShard& shard,
+                          const std::vector<ShardRange>& ranges, const Tensor& rows) {
   std::vector<std::span<std::byte>> places;
   for (const ShardRange& range : ranges) places.push_back(BytesOf(rows.Slice(range.begin, range.size())));
   return shard.communicator

@@ -62,7 +62,7 @@ absl::Status AttendOverRanks(const Runtime& runtime, const TowerConfig& config, 
                              float scale, const Tensor& out);
 
 // Fills `rows` (T, C), of which each rank has its range, on every rank.
-absl::Status GatherRows(const Runtime& runtime, const SequenceShard& shard,
-                        const std::vector<ShardRange>& ranges, const Tensor& rows);
+absl::Status GatherTokens(const Runtime& runtime, const SequenceShard& shard,
+                          const std::vector<ShardRange>& ranges, const Tensor& rows);
 
 }  // namespace ovi
