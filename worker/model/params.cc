@@ -52,7 +52,7 @@ absl::StatusOr<LinearParams> ParamLoader::Linear(std::string_view prefix, std::i
   OVI_ASSIGN_OR_RETURN(params.weight,
                        runtime_.backend.AllocateGemmWeight(runtime_.arena, format_.compute, n, k, name));
   runtime_.stream.Upload(params.weight, host);
-  if (!storage.empty()) OVI_RETURN_IF_ERROR(runtime_.stream.Sync());
+  if (!storage.empty() || host.owner) OVI_RETURN_IF_ERROR(runtime_.stream.Sync());
   if (bias == Bias::kYes) {
     OVI_ASSIGN_OR_RETURN(params.bias, Vector(absl::StrCat(std::string(prefix), ".bias"), n));
   }
@@ -70,7 +70,7 @@ absl::StatusOr<ConvParams> ParamLoader::Conv(std::string_view prefix, std::int64
   OVI_ASSIGN_OR_RETURN(params.weight, runtime_.backend.AllocateConvWeight(runtime_.arena, format_.compute, co,
                                                                           ci, kernel, name));
   runtime_.stream.Upload(params.weight, host);
-  if (!storage.empty()) OVI_RETURN_IF_ERROR(runtime_.stream.Sync());
+  if (!storage.empty() || host.owner) OVI_RETURN_IF_ERROR(runtime_.stream.Sync());
   if (bias == Bias::kYes) {
     OVI_ASSIGN_OR_RETURN(params.bias, Vector(absl::StrCat(std::string(prefix), ".bias"), co));
   }
