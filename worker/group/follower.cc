@@ -6,6 +6,7 @@
 #include "base/status.h"
 #include "worker/group/attempt.h"
 #include "worker/group/peer_link.h"
+#include "worker/pipeline/loras.h"
 
 namespace ovi {
 namespace {
@@ -15,14 +16,13 @@ constexpr int kLeader = 0;
 // ms it takes half a per cent.
 constexpr std::chrono::microseconds kNapLongest{4'000};
 
-absl::StatusOr<ClipRequest> RequestOf(const PeerOrder& order, const std::string& model_name,
-                                      const ModelFolder& model) {
+absl::StatusOr<AttemptRequest> RequestOf(const PeerOrder& order, const std::string& model_name,
+                                         const ModelFolder& model) {
   v1::RunAttempt run;
   if (!run.ParseFromString(order.run)) return absl::InternalError("order of rank 0: not a RunAttempt");
   const std::optional<FrameSize> image =
       order.image == FrameSize{} ? std::nullopt : std::optional<FrameSize>(order.image);
-  OVI_ASSIGN_OR_RETURN(AttemptRequest request, ResolveAttempt(run, model_name, model, image));
-  return std::move(request.clip);
+  return ResolveAttempt(run, model_name, model, image);
 }
 
 }  // namespace
@@ -46,13 +46,18 @@ absl::StatusOr<PeerOrder> Follower::WaitForOrder() {
 absl::Status Follower::Assist(const PeerOrder& order) {
   std::vector<StageReport> stages;
   PeerLink peer(session_, GuidancePass::kNegative, order.sequence, nullptr);
-  absl::StatusOr<ClipRequest> clip = RequestOf(order, model_name_, engine_.model());
-  absl::Status status = clip.status();
-  if (clip.ok()) {
-    ClipInputs inputs;
+  const absl::StatusOr<AttemptRequest> request = RequestOf(order, model_name_, engine_.model());
+  absl::Status status = request.status();
+  ClipInputs inputs;
+  if (status.ok()) {
+    absl::StatusOr<std::vector<LoraAdapter>> loras = OpenLoras(request->job.loras, engine_.model());
+    status = loras.status();
+    if (loras.ok()) inputs.loras = *std::move(loras);
+  }
+  if (status.ok()) {
     inputs.on_stage = [&stages](const StageReport& stage) { stages.push_back(stage); };
     const Control control{.interruption = [&peer] { return peer.Interruption(); }};
-    status = engine_.Assist(*clip, inputs, control, peer).status();
+    status = engine_.Assist(request->clip, inputs, control, peer).status();
   }
   // What rank 0 ended is no failure of ours.
   if (!status.ok() && !absl::IsAborted(status)) {

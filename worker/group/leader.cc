@@ -11,6 +11,7 @@
 #include "base/status.h"
 #include "worker/media/first_frame.h"
 #include "worker/pipeline/clip_metadata.h"
+#include "worker/pipeline/loras.h"
 #include "worker/pipeline/mp4_sink.h"
 
 namespace ovi {
@@ -122,6 +123,12 @@ absl::StatusOr<Leader::Inputs> Leader::Prepare(const v1::RunAttempt& run) {
   }
   OVI_ASSIGN_OR_RETURN(inputs.request,
                        ResolveAttempt(run, parts_.facts.model_name, parts_.engine.model(), size));
+  OVI_ASSIGN_OR_RETURN(inputs.loras, OpenLoras(inputs.request.job.loras, parts_.engine.model()));
+  for (const LoraAdapter& adapter : inputs.loras) {
+    Log(adapter.unmatched.empty() ? LogLevel::kInfo : LogLevel::kWarning, "adapter",
+        {{"match", adapter.unmatched.empty() ? DescribeMatch(adapter) : UnmatchedWarning(adapter)},
+         {"strength", adapter.strength}});
+  }
   return inputs;
 }
 
@@ -161,6 +168,7 @@ absl::Status Leader::Generate(Attempt& attempt, const Inputs& inputs, PeerLink* 
         absl::StrCat(attempt.folder, ": cannot make this folder: ", error.message()));
   }
   ClipInputs clip_inputs;
+  clip_inputs.loras = inputs.loras;
   clip_inputs.on_stage = [&](const StageReport& stage) {
     *attempt.finished.add_memory() = attempt.untold.emplace_back(MemoryOf(0, stage));
   };

@@ -46,6 +46,7 @@ class Leader {
   struct Inputs {
     std::optional<Image> image;
     AttemptRequest request;
+    std::vector<LoraAdapter> loras;
   };
 
   absl::StatusOr<v1::GroupExitCode> RunAttempts();
