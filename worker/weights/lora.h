@@ -37,7 +37,7 @@ absl::StatusOr<LoraAdapter> OpenLora(const std::string& path, double strength,
                                      const std::vector<TensorSpec>& model);
 
 // The same of a file that is open.
-absl::StatusOr<LoraAdapter> MakeLora(std::shared_ptr<const WeightSource> file, double strength,
+absl::StatusOr<LoraAdapter> MakeLora(const std::shared_ptr<const WeightSource>& file, double strength,
                                      const std::vector<TensorSpec>& model);
 
 // "style.safetensors: 720 of 732 tensors used, 360 of the model's changed".
