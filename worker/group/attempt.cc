@@ -15,9 +15,6 @@ absl::StatusOr<AttemptRequest> ResolveAttempt(const v1::RunAttempt& run, const A
     return absl::FailedPreconditionError(absl::StrCat("model_name: this group holds ", place.model_name,
                                                       ", the job is for ", Quoted(request.job.model_name)));
   }
-  if (!request.job.loras.empty()) {
-    return absl::InvalidArgumentError("loras: adapters cannot be merged yet; take them out of the job");
-  }
   if (image.has_value() != (request.job.mode == Mode::kI2v)) {
     return absl::InvalidArgumentError("first_frame_sha256: mode i2v has a first frame, mode t2v has none");
   }

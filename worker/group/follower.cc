@@ -8,6 +8,7 @@
 #include "base/status.h"
 #include "worker/group/attempt.h"
 #include "worker/group/peer_watch.h"
+#include "worker/pipeline/loras.h"
 #include "worker/pipeline/rank_group.h"
 
 namespace ovi {
@@ -56,7 +57,12 @@ absl::Status Follower::Assist(const PeerOrder& order) {
   PeerOutcome mine;
   ClipInputs inputs;
   inputs.on_stage = [&mine](const StageReport& stage) { mine.stages.push_back(stage); };
-  mine.status = parts_.engine.Assist(request.clip, inputs, {.interruption = interruption}, *ranks).status();
+  absl::StatusOr<std::vector<LoraAdapter>> loras = OpenLoras(request.job.loras, parts_.engine.model());
+  mine.status = loras.status();
+  if (loras.ok()) {
+    inputs.loras = *std::move(loras);
+    mine.status = parts_.engine.Assist(request.clip, inputs, {.interruption = interruption}, *ranks).status();
+  }
   // What another rank ended is no failure of ours.
   if (!mine.status.ok() && !absl::IsAborted(mine.status)) {
     Log(LogLevel::kWarning, "assistance failed",

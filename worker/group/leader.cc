@@ -11,6 +11,7 @@
 #include "base/status.h"
 #include "worker/media/first_frame.h"
 #include "worker/pipeline/clip_metadata.h"
+#include "worker/pipeline/loras.h"
 #include "worker/pipeline/mp4_sink.h"
 
 namespace ovi {
@@ -145,6 +146,12 @@ absl::StatusOr<Leader::Inputs> Leader::Prepare(const v1::RunAttempt& run) {
                                                        .world_size = parts_.session.size(),
                                                        .shares = parts_.facts.rank_shares},
                                                       size));
+  OVI_ASSIGN_OR_RETURN(inputs.loras, OpenLoras(inputs.request.job.loras, parts_.engine.model()));
+  for (const LoraAdapter& adapter : inputs.loras) {
+    Log(adapter.unmatched.empty() ? LogLevel::kInfo : LogLevel::kWarning, "adapter",
+        {{"match", adapter.unmatched.empty() ? DescribeMatch(adapter) : UnmatchedWarning(adapter)},
+         {"strength", adapter.strength}});
+  }
   return inputs;
 }
 
@@ -184,6 +191,7 @@ absl::Status Leader::Generate(Attempt& attempt, const Inputs& inputs, PeerWatch*
         absl::StrCat(attempt.folder, ": cannot make this folder: ", error.message()));
   }
   ClipInputs clip_inputs;
+  clip_inputs.loras = inputs.loras;
   clip_inputs.on_stage = [&](const StageReport& stage) {
     *attempt.finished.add_memory() = attempt.untold.emplace_back(MemoryOf(0, stage));
   };

@@ -47,6 +47,7 @@ class Leader {
   struct Inputs {
     std::optional<Image> image;
     AttemptRequest request;
+    std::vector<LoraAdapter> loras;
   };
 
   absl::StatusOr<v1::GroupExitCode> RunAttempts();

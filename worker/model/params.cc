@@ -57,7 +57,7 @@ absl::StatusOr<LinearParams> ParamLoader::Linear(std::string_view prefix, std::i
     host = Rounded(host, storage);
     host.shape = {n, k};  // a patch convolution is a linear layer over the flattened patch
     runtime_.stream.Upload(params.weight, host);
-    if (!storage.empty()) OVI_RETURN_IF_ERROR(runtime_.stream.Sync());
+    if (!storage.empty() || host.owner) OVI_RETURN_IF_ERROR(runtime_.stream.Sync());
   }
   if (bias == Bias::kYes) {
     OVI_ASSIGN_OR_RETURN(params.bias, Vector(absl::StrCat(std::string(prefix), ".bias"), n));
@@ -77,7 +77,7 @@ absl::StatusOr<ConvParams> ParamLoader::Conv(std::string_view prefix, std::int64
     host = Rounded(host, storage);
     host.shape = KernelShape(co, ci, kernel);
     runtime_.stream.Upload(params.weight, host);
-    if (!storage.empty()) OVI_RETURN_IF_ERROR(runtime_.stream.Sync());
+    if (!storage.empty() || host.owner) OVI_RETURN_IF_ERROR(runtime_.stream.Sync());
   }
   if (bias == Bias::kYes) {
     OVI_ASSIGN_OR_RETURN(params.bias, Vector(absl::StrCat(std::string(prefix), ".bias"), co));

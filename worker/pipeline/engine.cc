@@ -88,7 +88,8 @@ absl::Status Engine::DenoiseClip(const Runtime& runtime, const ClipRequest& clip
     OVI_ASSIGN_OR_RETURN(latents, MakeNoise(clip));
   }
   ArenaScope scope(runtime.arena);
-  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> source, open_weights_(model_.fusion_weights));
+  OVI_ASSIGN_OR_RETURN(std::unique_ptr<WeightSource> source, open_weights_(model_.fusion_weights));
+  source = MergeLoras(std::move(source), inputs.loras);
   OVI_ASSIGN_OR_RETURN(const std::unique_ptr<FusionDit> dit,
                        LoadDit(runtime, model_.fusion, *source, clip.policy, control, ranks));
   OVI_RETURN_IF_ERROR(

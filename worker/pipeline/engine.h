@@ -17,6 +17,7 @@
 #include "worker/pipeline/progress.h"
 #include "worker/pipeline/rank_group.h"
 #include "worker/pipeline/stages.h"
+#include "worker/weights/lora.h"
 #include "worker/weights/weight_source.h"
 
 namespace ovi {
@@ -47,9 +48,10 @@ struct StageReport {
 
 // What a clip may bring along besides its request.
 struct ClipInputs {
-  std::vector<float> image;      // (3, H, W) in -1..1, image-to-video only
-  std::optional<Latents> noise;  // instead of the seed's
-  DenoiseObserver observer;      // may be empty
+  std::vector<float> image;        // (3, H, W) in -1..1, image-to-video only
+  std::optional<Latents> noise;    // instead of the seed's
+  std::vector<LoraAdapter> loras;  // merged into the transformer's weights, in this order
+  DenoiseObserver observer;        // may be empty
   // Sees decoded pixels (frames, H, W, 3), not clamped, before they become bytes. May be null.
   std::function<void(std::span<const float> pixels)> on_pixels;
   // Sees every stage when it has ended, also the one that failed. May be null.
@@ -80,7 +82,7 @@ class Engine {
   absl::StatusOr<ClipReport> Generate(const ClipRequest& clip, const ClipInputs& inputs,
                                       const Control& control, ClipSink& sink, RankGroup* ranks = nullptr);
 
-  // Of `inputs`, the noise must be the leader's and the image is not looked at. Errors alike.
+  // Of `inputs`, noise and loras must be the leader's and the image is not looked at. Errors alike.
   absl::StatusOr<ClipReport> Assist(const ClipRequest& clip, const ClipInputs& inputs, const Control& control,
                                     RankGroup& ranks);
 
