@@ -100,8 +100,8 @@ absl::Status Engine::DenoiseClip(const Runtime& runtime, const ClipRequest& clip
   return ranks->FromLeader(latents.audio);
 }
 
-absl::Status Engine::Decode(const Runtime& runtime, const ClipRequest& clip, const ClipInputs& inputs,
-                            const Latents& latents, const Control& control, ClipSink& sink) const {
+absl::Status Engine::BeginClip(const Runtime& runtime, const ClipRequest& clip, const Latents& latents,
+                               const Control& control, ClipSink& sink) const {
   OVI_ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> audio_vae,
                        open_weights_(model_.audio_vae_weights));
   OVI_ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> vocoder, open_weights_(model_.vocoder_weights));
@@ -113,27 +113,47 @@ absl::Status Engine::Decode(const Runtime& runtime, const ClipRequest& clip, con
                       .frames = model_.frames(),
                       .fps = model_.spec.fps,
                       .audio_sample_rate = model_.spec.audio_sample_rate};
-  OVI_RETURN_IF_ERROR(sink.Begin(info, audio));
+  return sink.Begin(info, audio);
+}
+
+absl::Status Engine::Decode(const Runtime& runtime, const ClipRequest& clip, const ClipInputs& inputs,
+                            const Latents& latents, const Control& control, ClipSink* sink,
+                            RankGroup* ranks) const {
+  if (sink != nullptr) OVI_RETURN_IF_ERROR(BeginClip(runtime, clip, latents, control, *sink));
   OVI_ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> video_vae,
                        open_weights_(model_.video_vae_weights));
+  const RowSharding rows = RowsOfRanks(ranks, clip.latent.rows);
+  // Every rank's rows of `mine`, together on the leader; elsewhere, what is returned holds nothing.
+  const auto together = [&](const Tensor& mine) -> absl::StatusOr<Tensor> {
+    if (ranks == nullptr) return mine;
+    Tensor all;
+    if (ranks->leads()) {
+      const Shape shape{mine.shape[0], clip.size.height, clip.size.width, 3};
+      OVI_ASSIGN_OR_RETURN(all, runtime.arena.Allocate(mine.dtype, shape, "frames of all ranks"));
+    }
+    OVI_RETURN_IF_ERROR(GatherRows(rows, &runtime.stream, mine, all, /*root=*/0));
+    return all;
+  };
   std::vector<std::uint8_t> rgb;
   std::vector<float> pixels;
-  OVI_RETURN_IF_ERROR(DecodeVideo(
-      runtime, model_.video_vae, *video_vae, clip.policy, clip.latent, latents.video, control,
-      [&](const Tensor& frames) -> absl::Status {
-        OVI_ASSIGN_OR_RETURN(const Tensor bytes, runtime.arena.Allocate(DType::kU8, frames.shape, "frames"));
-        runtime.stream.Run(Elementwise{.kind = ElementwiseKind::kUnitToU8, .a = frames, .out = bytes});
-        rgb.resize(static_cast<std::size_t>(bytes.elements()));
-        runtime.stream.Download(rgb.data(), bytes);
-        if (inputs.on_pixels) {
-          pixels.resize(rgb.size());
-          runtime.stream.Download(pixels.data(), frames);
-        }
-        OVI_RETURN_IF_ERROR(runtime.stream.Sync());
-        if (inputs.on_pixels) inputs.on_pixels(pixels);
-        return sink.AddFrames(rgb);
-      }));
-  return sink.Finish();
+  const auto take = [&](const Tensor& frames) -> absl::Status {
+    OVI_ASSIGN_OR_RETURN(const Tensor bytes, runtime.arena.Allocate(DType::kU8, frames.shape, "frames"));
+    runtime.stream.Run(Elementwise{.kind = ElementwiseKind::kUnitToU8, .a = frames, .out = bytes});
+    OVI_ASSIGN_OR_RETURN(const Tensor whole, together(bytes));
+    if (sink == nullptr) return absl::OkStatus();
+    rgb.resize(static_cast<std::size_t>(whole.elements()));
+    runtime.stream.Download(rgb.data(), whole);
+    if (inputs.on_pixels && ranks == nullptr) {
+      pixels.resize(rgb.size());
+      runtime.stream.Download(pixels.data(), frames);
+    }
+    OVI_RETURN_IF_ERROR(runtime.stream.Sync());
+    if (!pixels.empty()) inputs.on_pixels(pixels);
+    return sink->AddFrames(rgb);
+  };
+  OVI_RETURN_IF_ERROR(DecodeVideo(runtime, model_.video_vae, *video_vae, clip.policy, clip.latent,
+                                  latents.video, control, take, rows));
+  return sink == nullptr ? absl::OkStatus() : sink->Finish();
 }
 
 absl::Status Engine::Encode(const Runtime& runtime, const ClipRequest& clip, const ClipInputs& inputs,
@@ -170,9 +190,8 @@ absl::StatusOr<ClipReport> Engine::MakeClip(const ClipRequest& clip, const ClipI
   OVI_RETURN_IF_ERROR(Measured(Stage::kDenoise, inputs, report, [&] {
     return DenoiseClip(runtime, clip, prompts, first_frame, inputs, control, ranks, report.latents);
   }));
-  if (sink == nullptr) return report;
   OVI_RETURN_IF_ERROR(Measured(Stage::kDecode, inputs, report, [&] {
-    return Decode(runtime, clip, inputs, report.latents, control, *sink);
+    return Decode(runtime, clip, inputs, report.latents, control, sink, ranks);
   }));
   return report;
 }

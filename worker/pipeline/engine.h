@@ -52,7 +52,8 @@ struct ClipInputs {
   std::optional<Latents> noise;    // instead of the seed's
   std::vector<LoraAdapter> loras;  // merged into the transformer's weights, in this order
   DenoiseObserver observer;        // may be empty
-  // Sees decoded pixels (frames, H, W, 3), not clamped, before they become bytes. May be null.
+  // Sees decoded pixels (frames, H, W, 3), not clamped, before they become bytes; on one rank alone. May be
+  // null.
   std::function<void(std::span<const float> pixels)> on_pixels;
   // Sees every stage when it has ended, also the one that failed. May be null.
   std::function<void(const StageReport& stage)> on_stage;
@@ -107,8 +108,11 @@ class Engine {
   absl::Status DenoiseClip(const Runtime& runtime, const ClipRequest& clip, const PromptStates& prompts,
                            std::span<const float> first_frame, const ClipInputs& inputs,
                            const Control& control, RankGroup* ranks, Latents& latents) const;
+  // The sound, and the clip's measures.
+  absl::Status BeginClip(const Runtime& runtime, const ClipRequest& clip, const Latents& latents,
+                         const Control& control, ClipSink& sink) const;
   absl::Status Decode(const Runtime& runtime, const ClipRequest& clip, const ClipInputs& inputs,
-                      const Latents& latents, const Control& control, ClipSink& sink) const;
+                      const Latents& latents, const Control& control, ClipSink* sink, RankGroup* ranks) const;
 
   Backend& backend_;
   ModelFolder model_;

@@ -317,13 +317,18 @@ absl::StatusOr<std::vector<float>> DecodeAudio(const Runtime& runtime, const Aud
   return samples;
 }
 
+RowSharding RowsOfRanks(RankGroup* ranks, std::int64_t latent_rows) {
+  if (ranks == nullptr) return {};
+  return {.communicator = &ranks->world(), .rows = Shard(latent_rows, ranks->shares())};
+}
+
 absl::Status DecodeVideo(const Runtime& runtime, const VideoVaeConfig& config, const WeightSource& source,
                          PrecisionPolicy policy, const LatentShape& shape, std::span<const float> latents,
-                         const Control& control, const FrameSink& sink) {
+                         const Control& control, const FrameSink& sink, const RowSharding& rows) {
   ArenaScope scope(runtime.arena);
   OVI_ASSIGN_OR_RETURN(const std::unique_ptr<VideoVaeDecoder> decoder,
                        VideoVaeDecoder::Load(runtime, config, source, policy));
-  OVI_RETURN_IF_ERROR(decoder->Begin(shape.rows, shape.columns));
+  OVI_RETURN_IF_ERROR(decoder->Begin(shape.rows, shape.columns, rows));
   OVI_ASSIGN_OR_RETURN(const Tensor planar,
                        runtime.arena.Allocate(DType::kF32, shape.video(), "video latents"));
   OVI_ASSIGN_OR_RETURN(

@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "worker/model/config.h"
 #include "worker/model/fusion_dit.h"
+#include "worker/model/row_sharding.h"
 #include "worker/model/text_encoder.h"
 #include "worker/pipeline/clip_request.h"
 #include "worker/pipeline/progress.h"
@@ -69,12 +70,17 @@ absl::StatusOr<std::vector<float>> DecodeAudio(const Runtime& runtime, const Aud
                                                const WeightSource& vocoder_source, PrecisionPolicy policy,
                                                std::span<const float> latents, const Control& control);
 
-// Decoded frames (F, H, W, 3) f32 on the device, not clamped, valid during the call.
+// Decoded frames (F, rows, W, 3) f32 on the device, not clamped, valid during the call: all rows, or those
+// that are dealt to this rank.
 using FrameSink = std::function<absl::Status(const Tensor& frames)>;
 
-// Video latents (C, Lf, Lh, Lw) -> frames, one latent frame at a time.
+// How the rows of a picture of so many latent rows are dealt to the ranks. Nothing is without them.
+RowSharding RowsOfRanks(RankGroup* ranks, std::int64_t latent_rows);
+
+// Video latents (C, Lf, Lh, Lw) -> frames, one latent frame at a time. With `rows`, all of its ranks call
+// this.
 absl::Status DecodeVideo(const Runtime& runtime, const VideoVaeConfig& config, const WeightSource& source,
                          PrecisionPolicy policy, const LatentShape& shape, std::span<const float> latents,
-                         const Control& control, const FrameSink& sink);
+                         const Control& control, const FrameSink& sink, const RowSharding& rows = {});
 
 }  // namespace ovi
