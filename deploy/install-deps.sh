@@ -10,7 +10,7 @@ runtime=(
   openmpi-bin
 )
 build=(
-  ccache clang-14 clang-format-14 clang-tidy-14 cmake g++ git ninja-build pkg-config
+  ccache clang-14 clang-format-14 clang-tidy-14 cmake g++ git iproute2 ninja-build pkg-config
   grpc-proto libabsl-dev libcli11-dev libclang-rt-14-dev libdnnl-dev libgmock-dev libgrpc++-dev libgtest-dev libicu-dev
   libjpeg62-turbo-dev libopenmpi-dev libpng-dev libprotobuf-dev libsentencepiece-dev libspdlog-dev libsqlite3-dev
   libssl-dev libwebp-dev libyaml-cpp-dev nlohmann-json3-dev prometheus-cpp-dev protobuf-compiler

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <vector>
@@ -287,6 +288,12 @@ class ShardedDenoise : public testing::Test {
   std::int64_t weight_bytes_ = 0;         // in the arena, of the transformer loaded last
   std::int64_t single_weight_bytes_ = 0;  // on the first rank, without sharding
 };
+
+TEST_F(ShardedDenoise, RanksLieOnTheHostsTheyAreMeantTo) {
+  const char* ranks = std::getenv("OVI_TEST_RANKS_A_HOST");  // two_hosts.sh
+  if (ranks == nullptr) GTEST_SKIP() << "on one host";
+  EXPECT_EQ(std::to_string(Session().ranks_on_node()), ranks);
+}
 
 TEST_F(ShardedDenoise, MiniOviIsAsOnOneRank) {
   CompareAll(Mini());
