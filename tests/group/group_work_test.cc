@@ -112,12 +112,17 @@ TEST_P(GroupOfRanks, ReportsTheMemoryOfEveryRankAndStage) {
   for (const v1::MemoryReport& memory : finished.memory()) {
     reported.push_back(std::to_string(memory.rank()) + " " + v1::Stage_Name(memory.stage()));
     EXPECT_EQ(memory.device_bytes_planned(), std::int64_t{64} << 20);
-    EXPECT_GT(memory.device_bytes_peak(), 0);
+    // The others wait while rank 0 encodes.
+    if (memory.rank() == 0 || memory.stage() != v1::STAGE_ENCODE) EXPECT_GT(memory.device_bytes_peak(), 0);
     EXPECT_LE(memory.device_bytes_peak(), memory.device_bytes_planned());
     EXPECT_GT(memory.seconds(), 0);
   }
-  std::vector<std::string> expected = {"0 STAGE_ENCODE", "0 STAGE_DENOISE", "0 STAGE_DECODE"};
-  if (GetParam() == 2) expected.push_back("1 STAGE_DENOISE");
+  std::vector<std::string> expected;
+  for (int rank = 0; rank < GetParam(); ++rank) {
+    for (const char* stage : {" STAGE_ENCODE", " STAGE_DENOISE", " STAGE_DECODE"}) {
+      expected.push_back(std::to_string(rank) + stage);
+    }
+  }
   EXPECT_THAT(reported, testing::UnorderedElementsAreArray(expected));
 
   std::vector<v1::Stage> told;  // while it ran, each once
@@ -196,14 +201,13 @@ TEST_P(GroupOfRanks, StopsWhenCancelledAndStaysWarm) {
   EXPECT_EQ(RunOne(coordinator_, kSecond, MiniJobSpec(1)).end(), v1::ATTEMPT_END_COMPLETED);
 }
 
-TEST_P(GroupOfRanks, OneOfThePassesIsEnoughAtGuidanceOne) {
+TEST_P(GroupOfRanks, SharesTheOnePassOfGuidanceOne) {
   ASSERT_EQ(coordinator_.WaitForHellos(1).size(), 1u);
   v1::JobSpec spec = MiniJobSpec(2);
   spec.set_video_guidance_scale(1);
   spec.set_audio_guidance_scale(1);
   const v1::AttemptFinished finished = RunOne(coordinator_, kFirst, spec);
   EXPECT_EQ(finished.end(), v1::ATTEMPT_END_COMPLETED) << finished.message();
-  for (const v1::MemoryReport& memory : finished.memory()) EXPECT_EQ(memory.rank(), 0);
   EXPECT_EQ(RunOne(coordinator_, kSecond, MiniJobSpec(1)).end(), v1::ATTEMPT_END_COMPLETED);
 }
 
