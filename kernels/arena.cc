@@ -20,7 +20,23 @@ std::int64_t AlignedBytes(DType dtype, const Shape& shape) {
   return (bytes + Arena::kAlignment - 1) / Arena::kAlignment * Arena::kAlignment;
 }
 
+class BorrowedBlock final : public DeviceBlock {
+ public:
+  explicit BorrowedBlock(const Tensor& room) : room_(room) {}
+  std::byte* base() const override { return room_.data; }
+  std::int64_t bytes() const override { return room_.bytes(); }
+  void Discard(std::int64_t, std::int64_t) override {}  // the pages are its owner's to give back
+
+ private:
+  Tensor room_;
+};
+
 }  // namespace
+
+std::unique_ptr<DeviceBlock> BlockIn(const Tensor& room) {
+  OVI_CHECK(room.dtype == DType::kU8);
+  return std::make_unique<BorrowedBlock>(room);
+}
 
 Arena::Arena(std::unique_ptr<DeviceBlock> block) : block_(std::move(block)) {}
 

@@ -21,6 +21,9 @@ class DeviceBlock {
   virtual void Discard(std::int64_t offset, std::int64_t bytes) = 0;
 };
 
+// A block inside a tensor (U8), for an arena of its own there. The tensor's memory must outlive it.
+std::unique_ptr<DeviceBlock> BlockIn(const Tensor& room);
+
 // Thread-compatible (callers serialise). Memory is not cleared.
 class Arena {
  public:

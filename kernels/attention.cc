@@ -23,7 +23,7 @@ absl::Status Validate(const Attention& op) {
   contract.Is(op.q, op.q.dtype, Shape{rows, width}, "q");
   contract.Is(op.k, op.q.dtype, Shape{key_rows, width}, "k");
   contract.Is(op.v, op.q.dtype, Shape{key_rows, width}, "v");
-  contract.Is(op.out, op.q.dtype, Shape{rows, width}, "out");
+  contract.Is(op.out, op.out.dtype == DType::kF32 ? DType::kF32 : op.q.dtype, Shape{rows, width}, "out");
   contract.Require(op.keys >= 0 && op.keys <= key_rows,
                    absl::StrCat("keys=", op.keys, ", expected 0 to the ", key_rows, " rows of k"));
   contract.Require(!op.round_scores || op.q.dtype == DType::kBF16, "round_scores needs BF16");

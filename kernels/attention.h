@@ -4,10 +4,11 @@
 // gets
 //         rel_bias[h][j - i + Tq - 1]; lse (H, Tq) f32 = ln sum_j exp(score), for merging partial results.
 // Only the first `keys` rows of k and v take part: the rest is padding. keys = 0 gives out = 0 and lse =
-// -inf. Dtypes: q, k, v, out all f32 or all bf16. In bf16 the probabilities are rounded to bf16 before they
-// meet v. round_scores: T5 as executed, which rounds q k^T, then the sum with the bias, then the
-// probabilities to bf16. accumulate: out = rd(out + rd(attention)), the sum of text and fusion attention of
-// an Ovi block. q may be out. Cost: 4 Tq Tk H D flop; k and v are read Tq / (rows a block) times from cache.
+// -inf. Dtypes: q, k, v all f32 or all bf16; out like them, or f32 (a part that is to be merged with others).
+// In bf16 the probabilities are rounded to bf16 before they meet v. round_scores: T5 as executed, which
+// rounds q k^T, then the sum with the bias, then the probabilities to bf16. accumulate: out = rd(out +
+// rd(attention)), the sum of text and fusion attention of an Ovi block. q may be out. Cost: 4 Tq Tk H D flop;
+// k and v are read Tq / (rows a block) times from cache.
 #pragma once
 
 #include "absl/status/status.h"

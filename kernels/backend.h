@@ -8,6 +8,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include "absl/status/status.h"
@@ -53,6 +54,9 @@ class Backend {
   virtual ~Backend() = default;
 
   virtual std::string_view name() const = 0;
+  // Names the layout of packed weights, in at most 128 characters: devices with the same name can exchange
+  // their bytes.
+  virtual std::string WeightLayout() const = 0;
   // RESOURCE_EXHAUSTED when the device cannot give `bytes` in one piece.
   virtual absl::StatusOr<std::unique_ptr<DeviceBlock>> AllocateBlock(std::int64_t bytes) = 0;
   virtual absl::StatusOr<std::unique_ptr<Stream>> NewStream() = 0;

@@ -175,6 +175,34 @@ absl::Status Validate(const Permute& op) {
   return contract.status();
 }
 
+absl::Status Validate(const CopyColumns& op) {
+  Contract contract("copy_columns");
+  contract.Require(op.in.shape.rank() == 2 && op.out.shape.rank() == 2, "in and out must be (T, C)");
+  if (!contract.status().ok()) return contract.status();
+  contract.Require(op.in.dtype == op.out.dtype, "in and out must have one dtype");
+  contract.Require(op.in.shape[0] == op.out.shape[0], "in and out must have as many rows");
+  contract.Require(op.columns >= 0 && op.in_begin >= 0 && op.in_begin + op.columns <= op.in.shape[1],
+                   "the band must lie in in");
+  contract.Require(op.columns >= 0 && op.out_begin >= 0 && op.out_begin + op.columns <= op.out.shape[1],
+                   "the band must lie in out");
+  return contract.status();
+}
+
+absl::Status Validate(const MergeAttention& op) {
+  Contract contract("merge_attention");
+  contract.IsFloat(op.out, "out");
+  contract.Require(op.parts.dtype == DType::kF32, "parts must be F32");
+  contract.Require(op.parts.shape.rank() == 3 && op.parts.shape[0] >= 1, "parts must be (P, T, H*D), P >= 1");
+  contract.Require(op.lse.dtype == DType::kF32 && op.lse.shape.rank() == 3, "lse must be F32 (P, H, T)");
+  if (!contract.status().ok()) return contract.status();
+  const std::int64_t rows = op.parts.shape[1];
+  const std::int64_t heads = op.lse.shape[1];
+  contract.Require(heads >= 1 && op.parts.shape[2] % heads == 0, "lse's heads must divide the columns");
+  contract.Is(op.lse, DType::kF32, {op.parts.shape[0], heads, rows}, "lse");
+  contract.Is(op.out, op.out.dtype, {rows, op.parts.shape[2]}, "out");
+  return contract.status();
+}
+
 absl::Status Validate(const Upsample& op) {
   Contract contract("upsample");
   contract.IsFloat(op.in, "in");
@@ -255,6 +283,8 @@ struct NameOf {
   std::string_view operator()(const Elementwise&) const { return "elementwise"; }
   std::string_view operator()(const Fill&) const { return "fill"; }
   std::string_view operator()(const Permute&) const { return "permute"; }
+  std::string_view operator()(const CopyColumns&) const { return "copy_columns"; }
+  std::string_view operator()(const MergeAttention&) const { return "merge_attention"; }
   std::string_view operator()(const Upsample&) const { return "upsample"; }
   std::string_view operator()(const UpShortcut&) const { return "up_shortcut"; }
   std::string_view operator()(const DownShortcut&) const { return "down_shortcut"; }

@@ -10,6 +10,10 @@
 // Axes of kernel extent 1 in front of the first wider one (but for the last axis) are a batch: stride 1, no
 // padding there. Dtypes: in, W, out all f32 or all bf16. out may be residual. Cost: 2 Ci Co kt kh kw T' H' W'
 // flop.
+//
+// f32: a value's bits depend on what it is computed from alone, not on the rows and frames computed with it,
+// nor on whether zeros are padded or read: ranks that compute some rows each, and all they read of the
+// others' (worker/model/row_sharding.h), make the picture that one rank makes.
 #pragma once
 
 #include <array>

@@ -69,6 +69,7 @@ class DryRunBackend final : public Backend {
   explicit DryRunBackend(std::unique_ptr<Backend> device) : device_(std::move(device)) {}
 
   std::string_view name() const override { return "dry run"; }
+  std::string WeightLayout() const override { return device_->WeightLayout(); }
 
   absl::StatusOr<std::unique_ptr<DeviceBlock>> AllocateBlock(std::int64_t bytes) override {
     void* base = bytes <= 0 ? MAP_FAILED

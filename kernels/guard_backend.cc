@@ -110,6 +110,7 @@ class GuardBackend final : public Backend {
   explicit GuardBackend(std::unique_ptr<Backend> inner) : inner_(std::move(inner)) {}
 
   std::string_view name() const override { return "guard"; }
+  std::string WeightLayout() const override { return inner_->WeightLayout(); }
   absl::StatusOr<std::unique_ptr<DeviceBlock>> AllocateBlock(std::int64_t bytes) override {
     OVI_ASSIGN_OR_RETURN(std::unique_ptr<DeviceBlock> block, inner_->AllocateBlock(bytes));
     return std::make_unique<GuardBlock>(std::move(block), gate_);

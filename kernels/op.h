@@ -9,10 +9,12 @@
 #include "kernels/channel_norm.h"
 #include "kernels/conv.h"
 #include "kernels/conv_transpose.h"
+#include "kernels/copy_columns.h"
 #include "kernels/elementwise.h"
 #include "kernels/fill.h"
 #include "kernels/gemm.h"
 #include "kernels/layer_norm.h"
+#include "kernels/merge_attention.h"
 #include "kernels/permute.h"
 #include "kernels/quantise.h"
 #include "kernels/rms_norm.h"
@@ -23,9 +25,9 @@
 
 namespace ovi {
 
-using Op =
-    std::variant<Gemm, Attention, LayerNorm, RmsNorm, Rope, ChannelNorm, Conv, ConvTranspose, Elementwise,
-                 Fill, Permute, Upsample, UpShortcut, DownShortcut, AntiAliasedSnake, QuantiseRows>;
+using Op = std::variant<Gemm, Attention, LayerNorm, RmsNorm, Rope, ChannelNorm, Conv, ConvTranspose,
+                        Elementwise, Fill, Permute, CopyColumns, MergeAttention, Upsample, UpShortcut,
+                        DownShortcut, AntiAliasedSnake, QuantiseRows>;
 
 // Checks shapes and dtypes against the op's contract; INTERNAL when they break it (a bug of ours, not the
 // user's).

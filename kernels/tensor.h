@@ -1,10 +1,12 @@
-// Shapes and views of dense row-major tensors. Views own nothing; whoever made the memory keeps it alive.
+// Shapes and views of dense row-major tensors. Views own nothing; whoever made the memory keeps it alive (but
+// see HostTensor::owner).
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <memory>
 #include <string>
 
 #include "kernels/dtype.h"
@@ -58,6 +60,9 @@ struct HostTensor {
   const void* data = nullptr;
   DType dtype = DType::kF32;
   Shape shape;
+  // Where the values were computed for this tensor alone: keeps them as long as one of its copies. Null for a
+  // view.
+  std::shared_ptr<const void> owner = nullptr;
 
   std::int64_t elements() const { return shape.elements(); }
   std::int64_t bytes() const { return elements() * ElementBytes(dtype); }

@@ -116,6 +116,13 @@ absl::StatusOr<std::vector<v1::JobSpec>> Expand(const JobSpec& job, const Expand
         absl::StrCat("each_example_n_times: ", repeats,
                      " videos of a prompt need a seed to count from; give one, as in --set seed=100"));
   }
+  for (const LoraSpec& lora : job.loras) {
+    if (IsLoraName(lora.path)) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("loras: ", Quoted(lora.path),
+                     " is a file; a cluster's job names an adapter that lies in the nodes' models folder: "
+                     "\"style\" for loras/style.safetensors"));
+  }
   std::vector<v1::JobSpec> specs;
   const v1::JobSpec common = Common(job, options);
   for (const PromptItem& item : job.prompts) {
@@ -137,12 +144,6 @@ absl::StatusOr<std::vector<v1::JobSpec>> Expand(const JobSpec& job, const Expand
 std::vector<std::string> ExpandWarnings(const JobSpec& job) {
   std::vector<std::string> warnings = job.warnings;
   if (!job.ckpt_dir.empty()) warnings.push_back("ckpt_dir is ignored: each node has its own models folder");
-  for (const LoraSpec& lora : job.loras) {
-    if (lora.path.starts_with('/')) continue;
-    warnings.push_back(absl::StrCat("loras: ", Quoted(lora.path),
-                                    " is looked up on the nodes, where a relative path means little; give an "
-                                    "absolute one"));
-  }
   return warnings;
 }
 

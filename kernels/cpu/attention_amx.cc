@@ -413,7 +413,7 @@ bool AttendAmx(const Attention& op, const AttentionRows& rows) {
   attend_keys(op.round_scores ? Sweep::kStatistics : Sweep::kOnline);
   CollectSums(op, row_count, scratch);
   if (op.round_scores) attend_keys(Sweep::kNormalised);
-  FinishRows<BFloat16>(op, rows, scratch.state, [&scratch](std::int64_t i) {
+  FinishRows(op, rows, scratch.state, [&scratch](std::int64_t i) {
     for (std::int64_t c = 0; c < scratch.columns; c += kTileRows) {
       std::copy_n(OutputAt(scratch, i, c), kTileRows, scratch.row + c);
     }

@@ -5,11 +5,14 @@
 #include <cerrno>
 #include <cstring>
 #include <mutex>
+#include <string>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/cpu/attention.h"
 #include "kernels/cpu/conv.h"
+#include "kernels/cpu/features.h"
 #include "kernels/cpu/gemm.h"
+#include "kernels/cpu/onednn.h"
 #include "kernels/cpu/ops.h"
 #include "kernels/cpu/quantise.h"
 
@@ -90,6 +93,10 @@ class CpuStream final : public Stream {
   static absl::Status Execute(const Elementwise& op) { return cpu::RunElementwise(op), absl::OkStatus(); }
   static absl::Status Execute(const Fill& op) { return cpu::RunFill(op), absl::OkStatus(); }
   static absl::Status Execute(const Permute& op) { return cpu::RunPermute(op), absl::OkStatus(); }
+  static absl::Status Execute(const CopyColumns& op) { return cpu::RunCopyColumns(op), absl::OkStatus(); }
+  static absl::Status Execute(const MergeAttention& op) {
+    return cpu::RunMergeAttention(op), absl::OkStatus();
+  }
   static absl::Status Execute(const Upsample& op) { return cpu::RunUpsample(op), absl::OkStatus(); }
   static absl::Status Execute(const UpShortcut& op) { return cpu::RunUpShortcut(op), absl::OkStatus(); }
   static absl::Status Execute(const DownShortcut& op) { return cpu::RunDownShortcut(op), absl::OkStatus(); }
@@ -121,6 +128,16 @@ class CpuStream final : public Stream {
 class CpuBackend final : public Backend {
  public:
   std::string_view name() const override { return "cpu"; }
+
+  std::string WeightLayout() const override {
+    const cpu::Features& features = cpu::CpuFeatures();
+    const auto kernel = [&](DType dtype) {
+      return std::string(cpu::GemmKernelName(cpu::ChooseGemmKernel(dtype, features)));
+    };
+    (void)cpu::DnnlEngine();  // sets the instruction set that is asked for next
+    return absl::StrCat("cpu: bf16 ", kernel(DType::kBF16), ", int8 ", kernel(DType::kI8), ", oneDNN isa ",
+                        static_cast<int>(dnnl::get_effective_cpu_isa()));
+  }
 
   absl::StatusOr<std::unique_ptr<DeviceBlock>> AllocateBlock(std::int64_t bytes) override {
     void* base = bytes <= 0 ? MAP_FAILED

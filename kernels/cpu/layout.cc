@@ -1,4 +1,4 @@
-// Ops that move values: permute, upsample and the autoencoder's shortcuts.
+// Ops that move values: permute, bands of columns, upsample and the autoencoder's shortcuts.
 #include <array>
 #include <cstring>
 #include <vector>
@@ -80,6 +80,20 @@ void RunPermute(const Permute& op) {
     for (std::int64_t row = begin; row < end; ++row) {
       CopyRow(op.in.data, InOffset(op.out.shape, from, row), stride, count, bytes,
               op.out.data + row * count * bytes);
+    }
+  });
+}
+
+void RunCopyColumns(const CopyColumns& op) {
+  const std::int64_t size = ElementBytes(op.in.dtype);
+  const std::int64_t in_row = op.in.shape[1] * size;
+  const std::int64_t out_row = op.out.shape[1] * size;
+  const auto bytes = static_cast<std::size_t>(op.columns * size);
+  if (bytes == 0) return;
+  ParallelFor(op.in.shape[0], 64, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t row = begin; row < end; ++row) {
+      std::memcpy(op.out.data + row * out_row + op.out_begin * size,
+                  op.in.data + row * in_row + op.in_begin * size, bytes);
     }
   });
 }

@@ -13,6 +13,8 @@ void RunChannelNorm(const ChannelNorm& op);
 void RunElementwise(const Elementwise& op);
 void RunFill(const Fill& op);
 void RunPermute(const Permute& op);
+void RunCopyColumns(const CopyColumns& op);
+void RunMergeAttention(const MergeAttention& op);
 void RunUpsample(const Upsample& op);
 void RunUpShortcut(const UpShortcut& op);
 void RunDownShortcut(const DownShortcut& op);

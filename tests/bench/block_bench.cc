@@ -23,59 +23,13 @@
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/parallel.h"
 #include "tests/bench/peak.h"
+#include "tests/bench/real_model.h"
 #include "worker/model/fusion_block.h"
 #include "worker/model/fusion_dit.h"
 #include "worker/model/rope_table.h"
 
 namespace ovi::bench {
 namespace {
-
-constexpr std::int64_t kTextRows = 512;
-
-// Any tensor of the real model: views of one block of random bf16 values, as large as the largest matrix.
-class SyntheticWeights final : public WeightSource {
- public:
-  explicit SyntheticWeights(const std::vector<TensorSpec>& specs) {
-    std::int64_t largest = 0;
-    for (const TensorSpec& spec : specs) {
-      shapes_[spec.name] = spec.shape;
-      largest = std::max(largest, spec.shape.elements());
-    }
-    std::mt19937 random(1);
-    std::uniform_real_distribution<float> uniform(-0.03f, 0.03f);
-    values_.resize(static_cast<std::size_t>(largest));
-    for (BFloat16& value : values_) value = ToBFloat16(uniform(random));
-  }
-  const std::string& path() const override { return path_; }
-  const std::map<std::string, std::string>& metadata() const override { return metadata_; }
-  std::vector<TensorInfo> List() const override { return {}; }
-  absl::StatusOr<HostTensor> Find(std::string_view name) const override {
-    const auto found = shapes_.find(std::string(name));
-    if (found == shapes_.end()) return absl::NotFoundError(std::string(name));
-    return HostTensor{values_.data(), DType::kBF16, found->second};
-  }
-
- private:
-  std::string path_ = "synthetic";
-  std::map<std::string, Shape> shapes_;
-  std::map<std::string, std::string> metadata_;
-  std::vector<BFloat16> values_;
-};
-
-TowerConfig RealTower(bool video) {
-  return {.dim = 3072,
-          .ffn_dim = 14336,
-          .freq_dim = 256,
-          .heads = 24,
-          .layers = 1,
-          .text_len = kTextRows,
-          .text_dim = 4096,
-          .in_dim = video ? 48 : 20,
-          .out_dim = video ? 48 : 20,
-          .patch = video ? std::vector<std::int64_t>{1, 2, 2} : std::vector<std::int64_t>{1},
-          .temporal_rope_scaling = video ? 1.0 : 0.19676,
-          .eps = 1e-6};
-}
 
 // Model arithmetic of one pair, 2 operations a multiply-add; text keys and values are made once a prompt and
 // not counted.

@@ -54,7 +54,7 @@ resolution: 704x1280
 duration: 1.5
 vram_mode: fp8_offload
 gpu_allocation: multi_4
-loras: [{path: /l/a.safetensors, strength: -0.5}]
+loras: [{path: style, strength: -0.5}]
 precision: reference
 noise_layout: torch_cuda
 torch_cuda_sm_count: 108
@@ -81,7 +81,7 @@ torch_cuda_max_threads_per_sm: 2048
   wanted.set_gpu_allocation(v1::GPU_ALLOCATION_MULTI);
   wanted.set_gpu_count(4);
   wanted.set_enable_lora(true);
-  wanted.add_loras()->set_path("/l/a.safetensors");
+  wanted.add_loras()->set_path("style");
   wanted.mutable_loras(0)->set_strength(-0.5);
   wanted.set_precision(v1::PRECISION_REFERENCE);
   wanted.set_noise_layout(v1::NOISE_LAYOUT_TORCH_CUDA);
@@ -189,10 +189,18 @@ TEST(Expand, NamesFirstFramesByTheirHash) {
 
 TEST(Expand, WarnsOfWhatTheClusterWillNotDo) {
   EXPECT_THAT(ExpandWarnings(Parse("text_prompt: a cat\n")), IsEmpty());
-  EXPECT_THAT(ExpandWarnings(Parse("text_prompt: a cat\nckpt_dir: /w\nuse_tensor_cores: true\n"
-                                   "loras: [/abs/a.safetensors, rel/b.safetensors]\n")),
-              ElementsAre(HasSubstr("use_tensor_cores"), HasSubstr("ckpt_dir is ignored"),
-                          HasSubstr("loras: \"rel/b.safetensors\" is looked up on the nodes")));
+  EXPECT_THAT(ExpandWarnings(Parse("text_prompt: a cat\nckpt_dir: /w\nuse_tensor_cores: true\n")),
+              ElementsAre(HasSubstr("use_tensor_cores"), HasSubstr("ckpt_dir is ignored")));
+}
+
+TEST(Expand, RefusesAdaptersThatAreNoNames) {
+  for (const std::string path : {"/abs/a.safetensors", "rel/b", "c.safetensors"}) {
+    const absl::Status status =
+        Expand(Parse("text_prompt: a cat\nloras: [style, " + path + "]\n"), {}).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << path;
+    EXPECT_THAT(std::string(status.message()),
+                testing::AllOf(HasSubstr("loras: \""), HasSubstr("is a file; a cluster's job names")));
+  }
 }
 
 }  // namespace

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/../.."
 seconds="${SECONDS_EACH:-60}"
 cmake --preset fuzz >/dev/null
 cmake --build --preset fuzz --target fuzzers -- -j2
-for name in safetensors pickle yaml image; do
+for name in safetensors pickle lora yaml image; do
   mkdir -p "build/fuzz/new/$name"
   echo "== $name, $seconds s"
   log="build/fuzz/new/$name.log"

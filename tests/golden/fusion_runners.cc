@@ -48,6 +48,14 @@ absl::StatusOr<TowerStream> UploadStream(const Context& context, const FusionDit
   return stream;
 }
 
+absl::StatusOr<const FusionParams*> ParamsOf(const FusionDit& dit, FusionUnit unit) {
+  return dit.Walk({unit}).Next();
+}
+
+const BlockParams& BlockOf(const FusionParams& params, Tower tower) {
+  return tower == Tower::kVideo ? params.video_block : params.audio_block;
+}
+
 // One segment a row: the reference modulates every token by vectors of its own.
 std::vector<RowSegment> OneRowSegments(std::int64_t rows) {
   std::vector<RowSegment> segments;
@@ -59,9 +67,10 @@ absl::Status TimeEmbeddingTest(const Context& context, Results& results) {
   OVI_ASSIGN_OR_RETURN(const std::unique_ptr<FusionDit> dit, LoadDit(context));
   OVI_ASSIGN_OR_RETURN(const Reference t, context.set.Tensor("time.t"));
   const std::vector<double> timesteps(t.values.begin(), t.values.end());
+  OVI_ASSIGN_OR_RETURN(const FusionParams* params, ParamsOf(*dit, {FusionPiece::kEntry}));
   results["time.sinusoid"] = TimeSinusoid(timesteps, dit->config().video.freq_dim);
   for (const Tower tower : kTowers) {
-    OVI_ASSIGN_OR_RETURN(const TimeEmbedding time, dit->EmbedTime(tower, timesteps));
+    OVI_ASSIGN_OR_RETURN(const TimeEmbedding time, dit->EmbedTime(*params, tower, timesteps));
     OVI_ASSIGN_OR_RETURN(results["time." + TowerName(tower) + ".e"], context.Download(time.e));
     OVI_ASSIGN_OR_RETURN(results["time." + TowerName(tower) + ".e0"], context.Download(time.e0));
   }
@@ -76,7 +85,8 @@ absl::Status SelfAttentionTest(const Context& context, Results& results) {
         std::pair{Tower::kVideo, "self_attn.video_padded"}}) {
     ArenaScope scope(context.runtime.arena);
     const TowerConfig& config = dit->tower_config(tower);
-    const BlockParams& block = dit->block(tower, index);
+    OVI_ASSIGN_OR_RETURN(const FusionParams* params, ParamsOf(*dit, {FusionPiece::kBlockPair, index}));
+    const BlockParams& block = BlockOf(*params, tower);
     const std::string at = name;
     OVI_ASSIGN_OR_RETURN(TowerStream stream,
                          UploadStream(context, *dit, tower, at + ".x", RopeOf(*dit, context, tower)));
@@ -96,11 +106,13 @@ absl::Status SelfAttentionTest(const Context& context, Results& results) {
 
 absl::Status TextEmbeddingTest(const Context& context, Results& results) {
   OVI_ASSIGN_OR_RETURN(const std::unique_ptr<FusionDit> dit, LoadDit(context));
+  OVI_ASSIGN_OR_RETURN(const FusionParams* params, ParamsOf(*dit, {FusionPiece::kText}));
   for (const Tower tower : kTowers) {
     const std::string at = "text_embedding." + TowerName(tower);
     OVI_ASSIGN_OR_RETURN(const Reference states, context.set.Tensor(at + ".context"));
-    OVI_ASSIGN_OR_RETURN(const Tensor y,
-                         dit->EmbedText(tower, HostTensor{states.values.data(), DType::kF32, states.shape}));
+    OVI_ASSIGN_OR_RETURN(
+        const Tensor y,
+        dit->EmbedText(*params, tower, HostTensor{states.values.data(), DType::kF32, states.shape}));
     OVI_ASSIGN_OR_RETURN(results[at + ".y"], context.Download(y));
   }
   return Ok();
@@ -130,8 +142,12 @@ absl::StatusOr<ForwardInput> UploadForward(const Context& context) {
 absl::Status PatchEmbeddingTest(const Context& context, Results& results) {
   OVI_ASSIGN_OR_RETURN(const std::unique_ptr<FusionDit> dit, LoadDit(context));
   OVI_ASSIGN_OR_RETURN(const ForwardInput input, UploadForward(context));
-  OVI_ASSIGN_OR_RETURN(const Tensor video, dit->PatchVideo(input.shape, input.video));
-  OVI_ASSIGN_OR_RETURN(const Tensor audio, dit->PatchAudio(input.audio));
+  FusionWalk walk = dit->Walk(FusionPassUnits(dit->config()));
+  OVI_ASSIGN_OR_RETURN(const FusionParams* params, walk.Next());
+  const std::vector<std::int64_t>& patch = dit->config().video.patch;
+  const std::int64_t tokens = input.shape.video().elements() / (input.shape.channels * patch[1] * patch[2]);
+  OVI_ASSIGN_OR_RETURN(const Tensor video, dit->PatchVideo(*params, input.shape, {0, tokens}, input.video));
+  OVI_ASSIGN_OR_RETURN(const Tensor audio, dit->PatchAudio(walk, *params, input.audio));
   OVI_ASSIGN_OR_RETURN(results["patch_embedding.video.y"], context.Download(video));
   OVI_ASSIGN_OR_RETURN(results["patch_embedding.audio.y"], context.Download(audio));
   return Ok();
@@ -145,7 +161,8 @@ absl::StatusOr<KeyValue> UploadText(const Context& context, const FusionDit& dit
   OVI_ASSIGN_OR_RETURN(
       const Tensor embedded,
       context.Upload(name, context.compute(), {reference.shape.elements() / config.dim, config.dim}));
-  return TextKeyValue(context.runtime, dit.block(tower, block), config, embedded);
+  OVI_ASSIGN_OR_RETURN(const FusionParams* params, ParamsOf(dit, {FusionPiece::kBlockPair, block}));
+  return TextKeyValue(context.runtime, BlockOf(*params, tower), config, embedded);
 }
 
 absl::Status FusionAttentionTest(const Context& context, Results& results) {
@@ -153,7 +170,8 @@ absl::Status FusionAttentionTest(const Context& context, Results& results) {
   const std::int64_t index = context.test.params.at("block");
   for (const Tower tower : kTowers) {
     const Tower other_tower = tower == Tower::kVideo ? Tower::kAudio : Tower::kVideo;
-    const BlockParams& block = dit->block(tower, index);
+    OVI_ASSIGN_OR_RETURN(const FusionParams* params, ParamsOf(*dit, {FusionPiece::kBlockPair, index}));
+    const BlockParams& block = BlockOf(*params, tower);
     const std::string at = "fusion_attn." + TowerName(tower);
     OVI_ASSIGN_OR_RETURN(TowerStream stream,
                          UploadStream(context, *dit, tower, at + ".src", RopeOf(*dit, context, tower)));
@@ -161,8 +179,8 @@ absl::Status FusionAttentionTest(const Context& context, Results& results) {
                                                          RopeOf(*dit, context, other_tower)));
     OVI_ASSIGN_OR_RETURN(const KeyValue text, UploadText(context, *dit, tower, index, at + ".context"));
     OVI_ASSIGN_OR_RETURN(const KeyValue fusion, FusionKeyValue(context.runtime, block, other));
-    OVI_ASSIGN_OR_RETURN(const Tensor sum,
-                         CrossAttention(context.runtime, block, stream, stream.x, text, fusion, other.keys));
+    OVI_ASSIGN_OR_RETURN(const Tensor sum, CrossAttention(context.runtime, block, stream, stream.x, text,
+                                                          {fusion, other.keys}));
     context.runtime.stream.Run(
         Gemm{.a = sum, .weight = &block.cross_o.weight, .bias = block.cross_o.bias, .out = stream.x});
     OVI_ASSIGN_OR_RETURN(results[at + ".y"], context.Download(stream.x));
@@ -190,9 +208,10 @@ absl::Status BlockPairTest(const Context& context, Results& results) {
                        UploadText(context, *dit, Tower::kAudio, index, "block.audio.context"));
   const std::vector<RowSegment> video_segments = OneRowSegments(video_rows);
   const std::vector<RowSegment> audio_segments = OneRowSegments(audio_rows);
-  OVI_RETURN_IF_ERROR(RunBlockPair(
-      context.runtime, {dit->block(Tower::kVideo, index), video_segments, video_e0, video_text, video},
-      {dit->block(Tower::kAudio, index), audio_segments, audio_e0, audio_text, audio}));
+  OVI_ASSIGN_OR_RETURN(const FusionParams* params, ParamsOf(*dit, {FusionPiece::kBlockPair, index}));
+  OVI_RETURN_IF_ERROR(RunBlockPair(context.runtime,
+                                   {params->video_block, video_segments, video_e0, video_text, video},
+                                   {params->audio_block, audio_segments, audio_e0, audio_text, audio}));
   OVI_ASSIGN_OR_RETURN(results["block.video.y"], context.Download(video.x));
   OVI_ASSIGN_OR_RETURN(results["block.audio.y"], context.Download(audio.x));
   return Ok();
@@ -200,6 +219,7 @@ absl::Status BlockPairTest(const Context& context, Results& results) {
 
 absl::Status HeadTest(const Context& context, Results& results) {
   OVI_ASSIGN_OR_RETURN(const std::unique_ptr<FusionDit> dit, LoadDit(context));
+  OVI_ASSIGN_OR_RETURN(const FusionParams* params, ParamsOf(*dit, {FusionPiece::kHead}));
   for (const Tower tower : kTowers) {
     const std::string at = "head." + TowerName(tower);
     const std::int64_t dim = dit->tower_config(tower).dim;
@@ -208,7 +228,7 @@ absl::Status HeadTest(const Context& context, Results& results) {
     TowerStream stream{.config = &dit->tower_config(tower), .x = {}, .rope = {}, .keys = rows};
     OVI_ASSIGN_OR_RETURN(stream.x, context.Upload(at + ".x", context.compute(), {rows, dim}));
     OVI_ASSIGN_OR_RETURN(const Tensor e, context.Upload(at + ".e", context.compute(), {rows, dim}));
-    OVI_ASSIGN_OR_RETURN(const Tensor y, dit->RunHead(tower, OneRowSegments(rows), e, stream));
+    OVI_ASSIGN_OR_RETURN(const Tensor y, dit->RunHead(*params, tower, OneRowSegments(rows), e, stream));
     OVI_ASSIGN_OR_RETURN(results[at + ".y"], context.Download(y));
   }
   return Ok();
@@ -230,9 +250,10 @@ absl::Status ForwardTest(const Context& context, Results& results) {
       const TextContext audio_text,
       dit->PrepareText(Tower::kAudio, {audio_states.values.data(), DType::kF32, audio_states.shape}));
   const nlohmann::json slg = context.test.params.value("slg_layer", nlohmann::json());
-  const FusionDit::Pass pass{
+  const FusionDit::Step step{
       .timestep = t.values.at(0),
-      .first_frame_is_clean = context.test.params.value("first_frame_is_clean", false),
+      .first_frame_is_clean = context.test.params.value("first_frame_is_clean", false)};
+  const FusionDit::Pass pass{
       .skip_block = slg.is_number() && slg.get<std::int64_t>() > 0 ? slg.get<std::int64_t>() : -1,
       .video_text = &video_text,
       .audio_text = &audio_text};
@@ -241,15 +262,16 @@ absl::Status ForwardTest(const Context& context, Results& results) {
   OVI_ASSIGN_OR_RETURN(const Tensor audio,
                        context.runtime.arena.Allocate(DType::kF32, input.shape.audio(), "velocity"));
   absl::Status observed;
-  const auto observer = [&](std::int64_t block, const Tensor& video_x, const Tensor& audio_x) {
+  const auto observer = [&](std::size_t, std::int64_t block, const Tensor& video_x, const Tensor& audio_x) {
     for (const auto& [name, x] : {std::pair{"video", &video_x}, std::pair{"audio", &audio_x}}) {
       absl::StatusOr<std::vector<float>> values = context.Download(*x);
       observed.Update(values.status());
       if (values.ok()) results[absl::StrCat(at, ".hidden.", block, ".", name)] = *std::move(values);
     }
   };
-  OVI_RETURN_IF_ERROR(
-      dit->Forward(input.shape, pass, input.video, input.audio, video, audio, NoCheck, observer));
+  const FusionDit::Velocity velocity{video, audio};
+  OVI_RETURN_IF_ERROR(dit->Forward(input.shape, step, {&pass, 1}, input.video, input.audio, {&velocity, 1},
+                                   NoCheck, observer));
   OVI_RETURN_IF_ERROR(observed);
   OVI_ASSIGN_OR_RETURN(results[at + ".vid_out"], context.Download(video));
   OVI_ASSIGN_OR_RETURN(results[at + ".audio_out"], context.Download(audio));

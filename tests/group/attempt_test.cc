@@ -15,6 +15,12 @@ ModelFolder Mini() {
   return model.value_or(ModelFolder{});
 }
 
+absl::StatusOr<AttemptRequest> Resolve(const v1::RunAttempt& run, std::optional<FrameSize> image,
+                                       int world_size = 1, const std::string& model_name = "mini-ovi") {
+  return ResolveAttempt(
+      run, {.model_name = model_name, .model = Mini(), .world_size = world_size, .shares = {}}, image);
+}
+
 v1::RunAttempt MiniRun() {
   v1::RunAttempt run;
   run.mutable_attempt()->set_job_id("12");
@@ -33,7 +39,7 @@ TEST(ResolveAttempt, TakesWhatTheJobSaysAndTheModelsDefaultsForTheRest) {
   run.mutable_spec()->mutable_size()->set_height(64);
   run.mutable_spec()->mutable_size()->set_width(128);
   run.mutable_spec()->set_precision(v1::PRECISION_REFERENCE);
-  const absl::StatusOr<AttemptRequest> request = ResolveAttempt(run, "mini-ovi", Mini(), std::nullopt);
+  const absl::StatusOr<AttemptRequest> request = Resolve(run, std::nullopt);
   ASSERT_TRUE(request.ok()) << request.status();
   EXPECT_EQ(request->clip.prompt, "A red circle moves right. Audio: a low tone.");
   EXPECT_EQ(request->clip.steps, 5);
@@ -51,10 +57,27 @@ TEST(ResolveAttempt, TheImageGivesTheShapeOfAnImageToVideoClip) {
   v1::RunAttempt run = MiniRun();
   run.mutable_spec()->set_mode(v1::MODE_I2V);
   run.mutable_spec()->set_first_frame_sha256(std::string(64, 'a'));
-  const absl::StatusOr<AttemptRequest> request = ResolveAttempt(run, "mini-ovi", Mini(), FrameSize{200, 400});
+  const absl::StatusOr<AttemptRequest> request = Resolve(run, FrameSize{200, 400});
   ASSERT_TRUE(request.ok()) << request.status();
   EXPECT_TRUE(request->clip.image_to_video);
   EXPECT_EQ(request->clip.size, (FrameSize{64, 128}));
+}
+
+TEST(ResolveAttempt, SharesTheClipAmongTheRanks) {
+  v1::RunAttempt run = MiniRun();
+  absl::StatusOr<AttemptRequest> request = Resolve(run, std::nullopt, 4);
+  ASSERT_TRUE(request.ok()) << request.status();
+  EXPECT_EQ(request->topology.cfg, 2);
+  EXPECT_EQ(request->topology.sp, 2);
+  EXPECT_FALSE(request->topology.fsdp);
+  run.mutable_spec()->set_video_guidance_scale(1);
+  run.mutable_spec()->set_audio_guidance_scale(1);
+  run.mutable_spec()->set_gpu_allocation(v1::GPU_ALLOCATION_FSDP);
+  request = Resolve(run, std::nullopt, 4);
+  ASSERT_TRUE(request.ok()) << request.status();
+  EXPECT_EQ(request->topology.cfg, 1) << "one pass has no halves";
+  EXPECT_EQ(request->topology.sp, 4);
+  EXPECT_TRUE(request->topology.fsdp);
 }
 
 TEST(ResolveAttempt, RefusesWhatThisGroupCannotMake) {
@@ -79,7 +102,7 @@ TEST(ResolveAttempt, RefusesWhatThisGroupCannotMake) {
       {steps, std::nullopt, "mini-ovi", absl::StatusCode::kInvalidArgument, "sample_steps"},
   };
   for (const auto& row : rows) {
-    const absl::Status status = ResolveAttempt(row.run, row.model_name, Mini(), row.image).status();
+    const absl::Status status = Resolve(row.run, row.image, 1, row.model_name).status();
     EXPECT_EQ(status.code(), row.code) << row.says;
     EXPECT_THAT(std::string(status.message()), testing::HasSubstr(row.says));
   }

@@ -19,6 +19,7 @@ GroupFacts Facts() {
           .node = "box-1",
           .gpu_indices = {2, 0},
           .bytes_per_rank = std::int64_t{20} << 30,
+          .rank_shares = {2, 1},
           .model_name = "720x720_5s",
           .models_dir = "/srv/models",
           .weights_dir = "/srv/weights of \"ovi\"",
@@ -67,6 +68,11 @@ TEST(GroupFiles, RefusesFactsThatCannotBe) {
       {"gpu_indices", [](GroupFacts& f) { f.gpu_indices = {}; }},
       {"gpu_indices", [](GroupFacts& f) { f.gpu_indices = {-1}; }},
       {"bytes_per_rank", [](GroupFacts& f) { f.bytes_per_rank = 0; }},
+      {"rank_shares", [](GroupFacts& f) { f.rank_shares = {1}; }},
+      {"rank_shares",
+       [](GroupFacts& f) {
+         f.rank_shares = {1, 0};
+       }},
       {"models_dir", [](GroupFacts& f) { f.models_dir = "a\nb"; }},
       {"weights_dir", [](GroupFacts& f) { f.weights_dir = "\xff"; }},
       {"coordinator_address", [](GroupFacts& f) { f.coordinator_address = ""; }},

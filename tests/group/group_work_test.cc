@@ -3,12 +3,15 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <filesystem>
 #include <thread>
 
 #include "base/small_file.h"
 #include "base/subprocess.h"
 #include "tests/group/fake_coordinator.h"
 #include "tests/group/group_process.h"
+#include "tests/pipeline/mini_adapter.h"
+#include "tests/pipeline/mini_model.h"
 #include "worker/media/image.h"
 
 namespace ovi {
@@ -155,15 +158,15 @@ TEST_P(GroupOfRanks, RefusesWhatCannotBeMadeAnywhereAndGoesOn) {
   long_clip.set_duration_seconds(20);
   v1::JobSpec adapters = MiniJobSpec(1);
   adapters.set_enable_lora(true);
-  adapters.add_loras()->set_path("/adapters/a.safetensors");
+  adapters.add_loras()->set_path("nowhere");
+  v1::JobSpec outside = adapters;
+  outside.mutable_loras(0)->set_path("../mini-ovi/Ovi/model_96x96_1s");
   const struct {
     v1::JobSpec spec;
     const char* message;
-  } rows[] = {{MiniJobSpec(0), "sample_steps"},
-              {unknown_input, "first frame"},
-              {no_image, "first frame"},
-              {long_clip, "duration"},
-              {adapters, "loras"}};
+  } rows[] = {
+      {MiniJobSpec(0), "sample_steps"}, {unknown_input, "first frame"},           {no_image, "first frame"},
+      {long_clip, "duration"},          {adapters, "/loras/nowhere.safetensors"}, {outside, "loras[0].path"}};
   int job = 100;
   for (const auto& row : rows) {
     const v1::AttemptFinished finished = RunOne(coordinator_, RefOf(std::to_string(++job), 1), row.spec);
@@ -223,10 +226,13 @@ INSTANTIATE_TEST_SUITE_P(Group, GroupOfRanks, testing::Values(1, 2),
                            return std::string("Of") + (ranks.param == 1 ? "OneRank" : "TwoRanks");
                          });
 
-// The clip that `ranks` ranks make of the job.
-std::map<std::string, std::string> Made(int ranks, v1::JobSpec spec, const std::string& image) {
+// The clip that `ranks` ranks make of the job. `models_dir`: another one than the shipped.
+std::map<std::string, std::string> Made(int ranks, v1::JobSpec spec, const std::string& image,
+                                        const std::string& models_dir = "") {
   FakeCoordinator coordinator(kGroupToken);
-  GroupProcess group(FactsFor(coordinator, ranks), ranks);
+  GroupFacts facts = FactsFor(coordinator, ranks);
+  if (!models_dir.empty()) facts.models_dir = models_dir;
+  GroupProcess group(facts, ranks);
   EXPECT_EQ(coordinator.WaitForHellos(1).size(), 1u);
   if (!image.empty()) {
     spec.set_mode(v1::MODE_I2V);
@@ -265,6 +271,20 @@ TEST(GroupRanks, TwoMakeTheClipOfAnImageThatOneMakes) {
   const absl::StatusOr<std::string> image = ReadSmallFile(folder / "picture.png", 1 << 20);
   ASSERT_TRUE(image.ok()) << image.status();
   ExpectSameClip(Made(1, MiniJobSpec(3), *image), Made(2, MiniJobSpec(3), *image));
+}
+
+TEST(GroupRanks, TwoMergeTheAdaptersThatOneMerges) {
+  const TempFolder models;
+  LinkModel(models / "mini-ovi");
+  std::filesystem::create_directories(models / "loras");
+  models.Write("loras/style.safetensors", MiniAdapter());
+  v1::JobSpec spec = MiniJobSpec(3);
+  spec.set_enable_lora(true);
+  spec.add_loras()->set_path("style");
+  spec.mutable_loras(0)->set_strength(0.5);
+  const std::map<std::string, std::string> one = Made(1, spec, "", models.path());
+  ExpectSameClip(one, Made(2, spec, "", models.path()));
+  EXPECT_NE(one.at("12/1/poster.png"), Made(1, MiniJobSpec(3), "").at("12/1/poster.png"));
 }
 
 TEST(GroupRanks, OneNeedsNoMpirun) {

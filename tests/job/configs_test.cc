@@ -22,7 +22,7 @@ TEST(ShippedJobs, AllLoadWithoutWarnings) {
     EXPECT_THAT(spec->warnings, ::testing::IsEmpty()) << entry.path();
     ++count;
   }
-  EXPECT_GE(count, 7);
+  EXPECT_GE(count, 8);
 }
 
 TEST(ShippedJobs, AreTheGuidesFiveSetups) {
@@ -50,6 +50,17 @@ TEST(ShippedJobs, AreTheGuidesFiveSetups) {
     EXPECT_EQ(spec->model_name, setup.model_name) << setup.file;
     EXPECT_EQ(spec->sample_steps, setup.sample_steps) << setup.file;
   }
+}
+
+TEST(ShippedJobs, DistilledIsTenStepsOfOnePassWithAnAdapter) {
+  const absl::StatusOr<JobSpec> spec = LoadJob(kFolder + "/distilled.yaml", {});
+  ASSERT_TRUE(spec.ok()) << spec.status();
+  EXPECT_EQ(spec->sample_steps, 10);
+  EXPECT_EQ(spec->video_guidance_scale, 1.0);
+  EXPECT_EQ(spec->audio_guidance_scale, 1.0);
+  EXPECT_TRUE(spec->enable_lora);
+  EXPECT_THAT(spec->loras, ::testing::ElementsAre(LoraSpec{"distilled", 1.0}));
+  EXPECT_TRUE(IsLoraName(spec->loras[0].path)) << "so that a cluster takes it too";
 }
 
 TEST(ShippedJobs, MiniOviStaysInsideItsModelsGrammar) {

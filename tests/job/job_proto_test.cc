@@ -28,7 +28,7 @@ v1::JobSpec Full() {
   spec.set_gpu_allocation(v1::GPU_ALLOCATION_MULTI);
   spec.set_gpu_count(4);
   spec.set_enable_lora(true);
-  spec.add_loras()->set_path("style.safetensors");
+  spec.add_loras()->set_path("style");
   spec.mutable_loras(0)->set_strength(0.5);
   spec.set_precision(v1::PRECISION_REFERENCE);
   spec.set_noise_layout(v1::NOISE_LAYOUT_TORCH_CUDA);
@@ -56,7 +56,7 @@ duration: 10
 vram_mode: fp8_offload
 gpu_allocation: multi_4
 enable_lora: true
-loras: [{path: style.safetensors, strength: 0.5}]
+loras: [{path: style, strength: 0.5}]
 precision: reference
 noise_layout: torch_cuda
 torch_cuda_sm_count: 108
@@ -123,6 +123,23 @@ TEST(CheckJobSpec, TellsAllThatIsWrongAtOnce) {
   EXPECT_EQ(violations[1].field(), "text_prompt");
   EXPECT_EQ(violations[2].field(), "sample_steps");
   EXPECT_EQ(violations[2].description(), "must be a whole number from 1 to 1000, got 0");
+}
+
+TEST(CheckJobSpec, TakesNamesOfAdaptersOnly) {
+  v1::JobSpec spec = Full();
+  for (const std::string name : {"style", "style-v2.1_b", "A"}) {
+    spec.mutable_loras(0)->set_path(name);
+    EXPECT_TRUE(CheckJobSpec(spec).empty()) << name;
+  }
+  for (const std::string& name :
+       {std::string(), std::string(".."), std::string(".hidden"), std::string("a/b"), std::string("/a"),
+        std::string("../a"), std::string("a b"), std::string("style.safetensors"), std::string("a\0b", 3),
+        std::string(129, 'a')}) {
+    spec.mutable_loras(0)->set_path(name);
+    const std::vector<v1::FieldViolation> violations = CheckJobSpec(spec);
+    ASSERT_EQ(violations.size(), 1U) << name;
+    EXPECT_EQ(violations[0].field(), "loras[0].path");
+  }
 }
 
 }  // namespace

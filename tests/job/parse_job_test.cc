@@ -143,6 +143,9 @@ TEST(ParseJob, RefusesEachKeyOutOfRangeOrOfAnotherType) {
       {"noise_layout: torch_cuda", "needs torch_cuda_sm_count and torch_cuda_max_threads_per_sm"},
       {"torch_cuda_sm_count: 108", "torch_cuda_sm_count is only for noise_layout torch_cuda"},
       {"loras: a.safetensors", "loras must be a list of at most 8 adapters"},
+      {"loras: [my style]",
+       "loras [0] must be an adapter's name (letters, digits, - _ . and at most 128) or a"},
+      {"loras: [a, .hidden]", "loras [1] must be an adapter's name"},
       {"loras: [{strength: 1}]", "loras [0] needs a path"},
       {"loras: [a, {path: b, strength: 11}]", "loras [1] must be a number from -10 to 10, got 11"},
       {"loras: [{path: b, weight: 1}]", "loras [0] has the unknown key \"weight\""},
@@ -312,12 +315,12 @@ TEST(ParseJob, TakesAnImageForModeI2vWhenNoModeIsGiven) {
 
 TEST(ParseJob, ReadsAdaptersAndNumerics) {
   const JobSpec spec = Accepted(
-      "loras: [a.safetensors, {path: /b.safetensors, strength: -0.5}]\n"
+      "loras: [a.safetensors, {path: /b.safetensors, strength: -0.5}, style.v2, sub/c]\n"
       "precision: reference\nnoise_layout: torch_cuda\n"
       "torch_cuda_sm_count: 108\ntorch_cuda_max_threads_per_sm: 2048\n");
   EXPECT_TRUE(spec.enable_lora);
-  EXPECT_THAT(spec.loras,
-              ElementsAre(LoraSpec{"/jobs/a.safetensors", 1.0}, LoraSpec{"/b.safetensors", -0.5}));
+  EXPECT_THAT(spec.loras, ElementsAre(LoraSpec{"/jobs/a.safetensors", 1.0}, LoraSpec{"/b.safetensors", -0.5},
+                                      LoraSpec{"style.v2", 1.0}, LoraSpec{"/jobs/sub/c", 1.0}));
   EXPECT_EQ(spec.precision, Precision::kReference);
   EXPECT_EQ(spec.noise_layout, NoiseLayout::kTorchCuda);
   EXPECT_EQ(spec.torch_cuda, (TorchCudaDevice{108, 2048}));

@@ -296,6 +296,22 @@ TEST_P(AttentionOn, HalvesMergedByTheirLogSumExpAreTheWhole) {
   }
 }
 
+TEST_P(AttentionOn, AFloatResultRoundsToTheBf16One) {
+  if (!Can(DType::kBF16)) GTEST_SKIP() << "multiplies f32 only";
+  Problem p({45, 130, 130, 2, 72}, DType::kBF16);
+  Run(p.op());
+  Buffer exact(DType::kF32, {45, 144});
+  Attention op = p.op();
+  op.out = exact.tensor();
+  Run(op);
+  bool finer = false;
+  for (std::int64_t i = 0; i < exact.elements(); ++i) {
+    ASSERT_EQ(RoundToBFloat16(exact.get(i)), p.out.get(i)) << i;
+    finer |= exact.get(i) != p.out.get(i);
+  }
+  EXPECT_TRUE(finer);
+}
+
 TEST_P(AttentionOn, OutMayBeTheQueries) {
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
     if (!Can(dtype)) continue;

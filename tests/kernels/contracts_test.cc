@@ -337,6 +337,45 @@ TEST(Contracts, OfAntiAliasedSnake) {
                        })}});
 }
 
+TEST(Contracts, OfCopyColumns) {
+  using T = CopyColumns;
+  const T ok{.in = Bf16({3, 8}), .in_begin = 2, .columns = 4, .out = Bf16({3, 5}), .out_begin = 1};
+  ExpectRefusals(ok, {{"in and out must be (T, C)", With(ok, [](T& op) { op.in.shape = {24}; })},
+                      {"in and out must have one dtype", With(ok, [](T& op) { op.out.dtype = DType::kF32; })},
+                      {"as many rows", With(ok,
+                                            [](T& op) {
+                                              op.out.shape = Shape{4, 5};
+                                            })},
+                      {"the band must lie in in", With(ok, [](T& op) { op.in_begin = 5; })},
+                      {"the band must lie in in", With(ok, [](T& op) { op.in_begin = -1; })},
+                      {"the band must lie in in", With(ok, [](T& op) { op.columns = -1; })},
+                      {"the band must lie in out", With(ok, [](T& op) { op.out_begin = 2; })}});
+}
+
+TEST(Contracts, OfMergeAttention) {
+  using T = MergeAttention;
+  const T ok{.parts = F32({2, 3, 8}), .lse = F32({2, 4, 3}), .out = Bf16({3, 8})};
+  ExpectRefusals(ok, {{"parts must be F32", With(ok, [](T& op) { op.parts.dtype = DType::kBF16; })},
+                      {"parts must be (P, T, H*D)", With(ok,
+                                                         [](T& op) {
+                                                           op.parts.shape = Shape{6, 8};
+                                                         })},
+                      {"parts must be (P, T, H*D), P >= 1", With(ok,
+                                                                 [](T& op) {
+                                                                   op.parts.shape = {0, 3, 8};
+                                                                 })},
+                      {"lse must be F32 (P, H, T)", With(ok, [](T& op) { op.lse.dtype = DType::kBF16; })},
+                      {"lse's heads must divide", With(ok,
+                                                       [](T& op) {
+                                                         op.lse.shape = {2, 3, 3};
+                                                       })},
+                      {"lse is F32 1x4x3, expected F32 2x4x3", With(ok,
+                                                                    [](T& op) {
+                                                                      op.lse.shape = {1, 4, 3};
+                                                                    })},
+                      {"out must be F32 or BF16", With(ok, [](T& op) { op.out.dtype = DType::kI8; })}});
+}
+
 TEST(Contracts, TakeShapesOfMoreThan32Bits) {
   const std::int64_t rows = 54900;
   const Tensor x = Bf16({rows, 143360});

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <malloc.h>
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <string>
@@ -274,6 +275,75 @@ TEST_P(ConvOp, KeepsLittleOfLongNarrowSequences) {
     }
   }
   EXPECT_LT(kept, std::int64_t{100} << 20);
+}
+
+// Channels of the video autoencoder's kind and random values, of which every order of summing rounds
+// differently. Each band reads the rows around it, and pads where the whole picture does.
+TEST_P(ConvOp, GivesRowsTheSameBitsInBandsOfAnyHeight) {
+  struct Case {
+    std::int64_t rows, cols, in_channels, out_channels;
+    Extent3 kernel, stride, pad_before, pad_after;
+  };
+  const Extent3 space{0, 1, 1};
+  const Extent3 once{1, 1, 1};
+  const Extent3 none{0, 0, 0};
+  const Case cases[] = {
+      {5, 7, 160, 160, {3, 3, 3}, once, space, space},  {22, 6, 160, 24, {3, 3, 3}, once, space, space},
+      {10, 14, 160, 64, {3, 3, 3}, once, space, space}, {22, 6, 96, 64, {3, 3, 3}, once, space, space},
+      {8, 5, 512, 256, {1, 3, 3}, once, space, space},  {20, 12, 160, 160, {1, 3, 3}, {1, 2, 2}, none, space},
+      {9, 11, 160, 160, {3, 1, 1}, once, none, none},   {13, 10, 512, 160, once, once, none, none},
+      {6, 4, 12, 40, {3, 3, 3}, once, space, space}};
+  for (const Case& c : cases) {
+    SCOPED_TRACE(absl::StrCat(c.rows, "x", c.cols, ", ", c.in_channels, " to ", c.out_channels, ", kernel ",
+                              c.kernel[0], "x", c.kernel[1], "x", c.kernel[2]));
+    ArenaScope scope(arena());
+    const Numbers values =
+        Random(DType::kF32, c.out_channels * c.in_channels * c.kernel[0] * c.kernel[1] * c.kernel[2]);
+    const ConvWeight weight = Weight(DType::kF32, c.out_channels, c.in_channels, c.kernel, values);
+    const Tensor bias = Put(DType::kF32, {c.out_channels}, Random(DType::kF32, c.out_channels));
+    const std::int64_t frames = c.kernel[0];
+    const std::int64_t in_row = c.cols * c.in_channels;
+    const Numbers in = Random(DType::kF32, frames * c.rows * in_row);
+    Conv op{.in = Put(DType::kF32, {frames, c.rows, c.cols, c.in_channels}, in),
+            .weight = &weight,
+            .bias = bias,
+            .stride = c.stride,
+            .pad_before = c.pad_before,
+            .pad_after = c.pad_after};
+    const Extent3 extent = ConvOutExtent(op);
+    const std::int64_t out_row = extent[2] * c.out_channels;
+    const Numbers residual = Random(DType::kF32, extent[1] * out_row);
+    op.residual = Put(DType::kF32, {1, extent[1], extent[2], c.out_channels}, residual);
+    op.out = op.residual;
+    ASSERT_EQ(Run(op), absl::OkStatus());
+    const Numbers whole = Get(op.out);
+
+    for (std::int64_t height = 1; height < extent[1]; ++height) {
+      for (std::int64_t begin = 0; begin < extent[1]; begin += height) {
+        ArenaScope band_scope(arena());
+        const std::int64_t end = std::min(begin + height, extent[1]);
+        const std::int64_t first_read = begin * c.stride[1] - c.pad_before[1];
+        const std::int64_t last_read = (end - 1) * c.stride[1] - c.pad_before[1] + c.kernel[1] - 1;
+        const std::int64_t in_begin = std::max<std::int64_t>(first_read, 0);
+        const std::int64_t in_end = std::min(last_read + 1, c.rows);
+        Numbers band;
+        for (std::int64_t t = 0; t < frames; ++t) {
+          const auto frame = in.begin() + t * c.rows * in_row;
+          band.insert(band.end(), frame + in_begin * in_row, frame + in_end * in_row);
+        }
+        Conv part = op;
+        part.in = Put(DType::kF32, {frames, in_end - in_begin, c.cols, c.in_channels}, band);
+        part.pad_before[1] = in_begin - first_read;
+        part.pad_after[1] = last_read + 1 - in_end;
+        part.residual = Put(DType::kF32, {1, end - begin, extent[2], c.out_channels},
+                            Numbers(residual.begin() + begin * out_row, residual.begin() + end * out_row));
+        part.out = part.residual;
+        ASSERT_EQ(Run(part), absl::OkStatus());
+        ASSERT_TRUE(Get(part.out) == Numbers(whole.begin() + begin * out_row, whole.begin() + end * out_row))
+            << "rows " << begin << " to " << end - 1;
+      }
+    }
+  }
 }
 
 TEST_P(ConvOp, TakesWeightsOfAnyFloatDType) {

@@ -74,6 +74,7 @@ class DeferredBackend final : public Backend {
   explicit DeferredBackend(std::unique_ptr<Backend> inner) : inner_(std::move(inner)) {}
 
   std::string_view name() const override { return "deferred"; }
+  std::string WeightLayout() const override { return inner_->WeightLayout(); }
   absl::StatusOr<std::unique_ptr<DeviceBlock>> AllocateBlock(std::int64_t bytes) override {
     OVI_ASSIGN_OR_RETURN(std::unique_ptr<DeviceBlock> block, inner_->AllocateBlock(bytes));
     return std::make_unique<Block>(std::move(block));

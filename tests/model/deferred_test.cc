@@ -115,13 +115,11 @@ TEST(OnALaggingDevice, TheFusionTransformerRunsAndStopsAsEver) {
       const Tensor audio_latent = device.Put(shape.audio(), RandomValues(shape.audio().elements(), 2));
       const Tensor video_velocity = device.Put(shape.video(), RandomValues(shape.video().elements(), 3));
       const Tensor audio_velocity = device.Put(shape.audio(), RandomValues(shape.audio().elements(), 4));
-      const FusionDit::Pass pass{.timestep = 500,
-                                 .first_frame_is_clean = true,
-                                 .video_text = &*video_text,
-                                 .audio_text = &*audio_text};
+      const FusionDit::Step step{.timestep = 500, .first_frame_is_clean = true};
+      const FusionDit::Pass pass{.video_text = &*video_text, .audio_text = &*audio_text};
       const auto forward = [&](const FusionDit::Check& check) {
-        return (*dit)->Forward(shape, pass, video_latent, audio_latent, video_velocity, audio_velocity,
-                               check);
+        const FusionDit::Velocity velocity{video_velocity, audio_velocity};
+        return (*dit)->Forward(shape, step, {&pass, 1}, video_latent, audio_latent, {&velocity, 1}, check);
       };
       // A pass that is stopped leaves work behind, which runs at the next Sync.
       EXPECT_EQ(forward([] { return absl::CancelledError("asked to"); }), absl::CancelledError("asked to"));

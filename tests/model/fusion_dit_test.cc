@@ -84,14 +84,13 @@ class Model {
     const Tensor audio = device_.Put(shape.audio(), RandomValues(shape.audio().elements(), 6));
     const Tensor video_velocity = device_.Put(shape.video(), RandomValues(shape.video().elements(), 7));
     const Tensor audio_velocity = device_.Put(shape.audio(), RandomValues(shape.audio().elements(), 8));
-    const FusionDit::Pass pass{.timestep = options.timestep,
-                               .first_frame_is_clean = options.first_frame_is_clean,
-                               .skip_block = options.skip_block,
-                               .video_text = &video_text_,
-                               .audio_text = &audio_text_};
+    const FusionDit::Step step{.timestep = options.timestep,
+                               .first_frame_is_clean = options.first_frame_is_clean};
+    const FusionDit::Pass pass{
+        .skip_block = options.skip_block, .video_text = &video_text_, .audio_text = &audio_text_};
     const std::int64_t before = device_.arena().bytes_in_use();
-    const absl::Status status =
-        dit_->Forward(shape, pass, video, audio, video_velocity, audio_velocity, check);
+    const FusionDit::Velocity to{video_velocity, audio_velocity};
+    const absl::Status status = dit_->Forward(shape, step, {&pass, 1}, video, audio, {&to, 1}, check);
     EXPECT_EQ(device_.arena().bytes_in_use(), before) << "a pass gives back what it took, whatever happens";
     velocity = {device_.Get(video_velocity), device_.Get(audio_velocity)};
     return status;

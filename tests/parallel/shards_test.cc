@@ -140,5 +140,23 @@ TEST(VideoExchangeBytes, AreHalfOfTheOriginalsAt720) {
   }
 }
 
+TEST(RowNeighbours, AreTheNextRanksThatHaveRows) {
+  const std::vector<ShardRange> rows = {{0, 0}, {0, 2}, {2, 2}, {2, 2}, {2, 3}, {3, 7}, {7, 7}};
+  const RowNeighbours expected[] = {{}, {std::nullopt, 4}, {}, {}, {1, 5}, {4, std::nullopt}, {}};
+  for (int rank = 0; rank < 7; ++rank) {
+    EXPECT_EQ(NeighboursOf(rows, rank), expected[rank]) << rank;
+  }
+  EXPECT_EQ(NeighboursOf(Shard(5, 1), 0), RowNeighbours{});
+}
+
+TEST(HaloBytes, GoToTheNeighboursThereAre) {
+  const std::vector<ShardRange> rows = {{0, 1}, {1, 1}, {1, 2}, {2, 3}};
+  const HaloBytes bytes{.above = 10, .below = 1};
+  EXPECT_EQ(HaloBytesSent(bytes, rows, 0), 1);
+  EXPECT_EQ(HaloBytesSent(bytes, rows, 1), 0);
+  EXPECT_EQ(HaloBytesSent(bytes, rows, 2), 11);
+  EXPECT_EQ(HaloBytesSent(bytes, rows, 3), 10);
+}
+
 }  // namespace
 }  // namespace ovi

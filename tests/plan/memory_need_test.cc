@@ -12,6 +12,7 @@
 #include "tests/pipeline/mini_model.h"
 #include "tests/plan/hollow_model.h"
 #include "worker/pipeline/engine.h"
+#include "worker/plan/step_traffic.h"
 
 namespace ovi {
 namespace {
@@ -157,25 +158,36 @@ TEST(PlanModel, CoversEveryShapeAndPrompt) {
   }
 }
 
-TEST(MemoryNeedOf, CoversBothModes) {
-  const absl::StatusOr<ModelMemoryNeed> need = MemoryNeedOf(Mini());
-  ASSERT_TRUE(need.ok()) << need.status();
+TEST(MemoryNeedsOf, CoversBothModes) {
+  const auto needs = MemoryNeedsOf(Mini(), 4);
+  ASSERT_TRUE(needs.ok()) << needs.status();
+  const auto need = needs->begin();
   const auto most = [](PrecisionPolicy policy) {
     return std::max(ModelPlan(policy, Mode::kT2v).bytes_peak, ModelPlan(policy, Mode::kI2v).bytes_peak);
   };
   EXPECT_EQ(need->as_executed_bytes, most(PrecisionPolicy::kAsExecuted));
   EXPECT_EQ(need->reference_bytes, most(PrecisionPolicy::kReference));
   EXPECT_GT(need->reference_bytes, need->as_executed_bytes) << "f32 weights are twice as large";
+  // 8 heads: not 3 ranks, but with fsdp.
+  std::vector<std::pair<int, bool>> groups;
+  for (const ModelMemoryNeed& one : *needs) groups.emplace_back(one.world_size, one.fsdp);
+  EXPECT_THAT(groups, testing::ElementsAre(std::pair(1, false), std::pair(2, false), std::pair(4, false),
+                                           std::pair(2, true), std::pair(3, true), std::pair(4, true)));
 }
 
-TEST(MemoryNeedOf, SaysWhatIsWrongWithAFile) {
+TEST(WorldSizesOf, AreThoseThatServeOnePassAndTwo) {
+  EXPECT_THAT(WorldSizesOf(24, 24), testing::ElementsAre(1, 2, 3, 4, 6, 8, 12, 24));
+  EXPECT_THAT(WorldSizesOf(8, 16), testing::ElementsAre(1, 2, 4, 8));
+}
+
+TEST(MemoryNeedsOf, SaysWhatIsWrongWithAFile) {
   const TempFolder folder;
   LinkModel(folder.path());
   std::filesystem::remove(folder / "Ovi/model_96x96_1s.safetensors");
   folder.Write("Ovi/model_96x96_1s.safetensors", "not weights");
   const absl::StatusOr<ModelFolder> model = OpenModelFolder(folder.path(), "");
   ASSERT_TRUE(model.ok()) << model.status();
-  const absl::Status status = MemoryNeedOf(*model).status();
+  const absl::Status status = MemoryNeedsOf(*model, 1).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()), testing::HasSubstr("model_96x96_1s.safetensors"));
 }
@@ -195,8 +207,53 @@ TEST(PlanModel, PlansTheOriginalFromItsShapes) {
   EXPECT_LT(plan->stages[1].bytes, fusion_bytes + (std::int64_t{4} << 30));
   // One of 24 text layers at a time.
   EXPECT_LT(plan->stages[0].bytes, std::int64_t{8} << 30);
+  // A fourth of the weights, two block pairs of 730 MB, and activations.
+  const PlannedRank one_of_four{.topology = {.world_size = 4, .cfg = 2, .sp = 2, .fsdp = true}};
+  const absl::StatusOr<MemoryPlan> shared =
+      PlanModel(*model, PrecisionPolicy::kAsExecuted, Mode::kI2v, one_of_four);
+  ASSERT_TRUE(shared.ok()) << shared.status();
+  EXPECT_LT(shared->stages[1].bytes, fusion_bytes / 4 + 2 * 731'000'000 + (std::int64_t{3} << 30));
   for (const StageNeed& stage : plan->stages) {
     RecordProperty(std::string(StageName(stage.stage)), std::to_string(stage.bytes));
+  }
+}
+
+// The video of the smallest preset on four ranks: 4.1 GB a step, where the original sends 8.25.
+TEST(StepTraffic, OfTheOriginalIsHalfOfWhatTheOriginalSends) {
+  const TempFolder weights;
+  const std::string config = OVI_SOURCE_DIR "/configs/models/720x720_5s";
+  WriteHollowWeights(config, weights.path());
+  const absl::StatusOr<ModelFolder> model = OpenModelFolder(config, weights.path());
+  ASSERT_TRUE(model.ok()) << model.status();
+  JobSpec job;
+  job.size = Size{720, 720};
+  job.slg_layer = 11;
+  const absl::StatusOr<ClipRequest> clip = ResolveClip(job, {.text = "rain"}, 0, *model, std::nullopt);
+  ASSERT_TRUE(clip.ok()) << clip.status();
+  for (const Topology& topology :
+       {Topology{.world_size = 4, .sp = 4}, Topology{.world_size = 4, .cfg = 2, .sp = 2}}) {
+    for (const int rank : {0, 3}) {
+      const StepTraffic step = StepTrafficOf({.config = model->fusion,
+                                              .latent = clip->latent,
+                                              .two_passes = true,
+                                              .skip_block = clip->skip_block,
+                                              .topology = topology},
+                                             rank);
+      if (topology.sp == 4) {
+        EXPECT_LE(step.all_to_all, 4'200'000'000);
+        EXPECT_GE(step.all_to_all, 4'000'000'000);
+      }
+      ClipRequest steps = *clip;
+      CommunicatorCounts sent[2];
+      for (int i = 0; i < 2; ++i) {
+        steps.steps = i + 1;
+        const absl::StatusOr<MemoryPlan> plan = PlanClip(*model, steps, {.topology = topology, .rank = rank});
+        ASSERT_TRUE(plan.ok()) << plan.status();
+        sent[i] = plan->sent;
+      }
+      EXPECT_EQ(sent[1].bytes_total() - sent[0].bytes_total(), step.total());
+      EXPECT_EQ(sent[1].bytes(Exchange::kAllToAll) - sent[0].bytes(Exchange::kAllToAll), step.all_to_all);
+    }
   }
 }
 

@@ -10,7 +10,6 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <map>
 #include <memory>
 #include <set>
 #include <utility>
@@ -24,6 +23,7 @@
 #include "worker/cli/tensor_dump.h"
 #include "worker/media/first_frame.h"
 #include "worker/media/image.h"
+#include "worker/pipeline/clip_metadata.h"
 #include "worker/pipeline/engine.h"
 #include "worker/pipeline/math/prompt_format.h"
 #include "worker/pipeline/mp4_sink.h"
@@ -71,21 +71,6 @@ std::int64_t ResidentPeakBytes() {
   return std::int64_t{usage.ru_maxrss} * 1024;
 }
 
-std::map<std::string, std::string> Metadata(const Plan& plan, const ClipRequest& clip,
-                                            const PromptItem& item) {
-  return {{"title", item.text},
-          {"model", plan.model.spec.name},
-          {"seed", absl::StrCat(clip.seed)},
-          {"steps", absl::StrCat(clip.steps)},
-          {"mode", clip.image_to_video ? "i2v" : "t2v"},
-          {"solver", ToString(clip.solver)},
-          {"shift", absl::StrCat(clip.shift)},
-          {"video_guidance_scale", absl::StrCat(clip.video_guidance_scale)},
-          {"audio_guidance_scale", absl::StrCat(clip.audio_guidance_scale)},
-          {"precision", ToString(plan.job.precision)},
-          {"version", OVI_VERSION}};
-}
-
 // The original's file name, with a number where two clips of this run would share one.
 std::string VideoPath(const Plan& plan, const ClipRequest& clip, const PromptItem& item,
                       std::set<std::string>& taken) {
@@ -131,6 +116,7 @@ class Run {
   absl::Status One(const PromptItem& item, int repeat) {
     OVI_ASSIGN_OR_RETURN(const ClipRequest clip, RequestOf(plan_, item, repeat));
     ClipInputs inputs;
+    inputs.loras = plan_.loras;
     if (clip.image_to_video) {
       OVI_ASSIGN_OR_RETURN(const Image image, LoadImage(item.image_path));
       inputs.image = FirstFrameTensor(image, clip.size, clip.policy == PrecisionPolicy::kAsExecuted);
@@ -143,7 +129,7 @@ class Run {
 
     title_.prompt = item.text;
     reporter_.Begin(title_, plan_.model, clip);
-    Mp4Sink sink(VideoPath(plan_, clip, item, paths_), Metadata(plan_, clip, item));
+    Mp4Sink sink(VideoPath(plan_, clip, item, paths_), ClipMetadata(plan_.model.spec, plan_.job, clip, item));
     const auto begin = std::chrono::steady_clock::now();
     const Control control{.on_progress = [this](const Progress& progress) { reporter_.Step(progress); },
                           .cancelled = &interrupted};
@@ -182,6 +168,7 @@ int RunGenerate(const GenerateOptions& options) {
     return kExitUsage;
   }
   for (const std::string& warning : plan->job.warnings) reporter->Warning(warning);
+  for (const LoraAdapter& adapter : plan->loras) reporter->Adapter(adapter);
   Run run(options, *std::move(plan), *reporter);
   const absl::Status status = run.All();
   if (status.ok()) return 0;

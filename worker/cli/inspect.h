@@ -1,4 +1,4 @@
-// ovi-worker inspect FILE: the tensors of a checkpoint.
+// ovi-worker inspect FILE: the tensors of a checkpoint, and whether an adapter fits a model.
 #pragma once
 
 #include <string>
@@ -7,6 +7,7 @@ namespace ovi {
 
 struct InspectOptions {
   std::string file;
+  std::string model;  // folder or name of the one to hold an adapter against; "" for none
   bool json = false;
 };
 

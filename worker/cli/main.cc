@@ -63,6 +63,8 @@ CLI::App* AddInspectCommand(CLI::App& app, ovi::InspectOptions& options) {
   CLI::App* command =
       app.add_subcommand("inspect", "List the tensors of a checkpoint (safetensors, .pth, .pt)");
   command->add_option("FILE", options.file, "checkpoint file")->required();
+  command->add_option("--model", options.model,
+                      "hold an adapter (LoRA) against this model: its folder, or its name");
   command->add_flag("--json", options.json, "machine-readable output");
   return command;
 }

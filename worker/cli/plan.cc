@@ -13,6 +13,7 @@
 #include "worker/job/parse_job.h"
 #include "worker/media/image.h"
 #include "worker/pipeline/check_weights.h"
+#include "worker/pipeline/loras.h"
 
 namespace ovi {
 namespace {
@@ -29,12 +30,9 @@ absl::StatusOr<std::vector<Override>> ParseSets(const std::vector<std::string>& 
   return overrides;
 }
 
-// What the job asks for and this program cannot do yet. What would change the picture is refused; what only
-// changes how much memory or how many devices it takes is said.
-absl::Status CheckSupported(JobSpec& job) {
-  if (!job.loras.empty()) {
-    return absl::UnimplementedError("lora: adapters cannot be merged yet; take them out of the job");
-  }
+// What the job asks for and this program cannot do yet: it only changes how much memory or how many devices
+// it takes.
+void WarnOfUnsupported(JobSpec& job) {
   if (job.vram_mode != VramMode::kAuto && job.vram_mode != VramMode::kStandard) {
     job.warnings.push_back(
         absl::StrCat("vram_mode ", ToString(job.vram_mode),
@@ -43,8 +41,9 @@ absl::Status CheckSupported(JobSpec& job) {
   if (job.gpu_allocation == GpuAllocation::kMulti || job.gpu_allocation == GpuAllocation::kFsdp) {
     job.warnings.push_back("gpu_allocation: this program computes in one process, on the CPU");
   }
-  if (job.enable_lora) job.warnings.push_back("enable_lora: low-rank compressed weights are not there yet");
-  return absl::OkStatus();
+  if (job.enable_lora && job.loras.empty()) {
+    job.warnings.push_back("enable_lora: low-rank compressed weights are not there yet");
+  }
 }
 
 // A block that the model does not have is skipped without anybody noticing.
@@ -97,13 +96,14 @@ absl::StatusOr<Plan> MakePlan(const GenerateOptions& options) {
   Plan plan;
   OVI_ASSIGN_OR_RETURN(const std::vector<Override> overrides, ParseSets(options.sets));
   OVI_ASSIGN_OR_RETURN(plan.job, LoadJob(options.config, overrides));
-  OVI_RETURN_IF_ERROR(CheckSupported(plan.job));
+  WarnOfUnsupported(plan.job);
   const std::string name =
       plan.job.model_name.empty() ? "960x960_5s" : plan.job.model_name;  // the original's default
   OVI_ASSIGN_OR_RETURN(
       plan.model,
       FindModel({.folder = options.model, .name = name, .ckpt_dir = plan.job.ckpt_dir}, DefaultModelsDir()));
   OVI_RETURN_IF_ERROR(CheckWeights(plan.model));
+  OVI_ASSIGN_OR_RETURN(plan.loras, OpenLoras(plan.job.loras, plan.model));
   WarnOfSkippedNothing(plan);
   OVI_ASSIGN_OR_RETURN(plan.image_sizes, ReadImageSizes(plan.job));
   OVI_RETURN_IF_ERROR(CheckClips(plan, options.noise));

@@ -4,12 +4,14 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "worker/cli/generate.h"
 #include "worker/job/job_spec.h"
 #include "worker/pipeline/clip_request.h"
 #include "worker/pipeline/model_folder.h"
+#include "worker/weights/lora.h"
 
 namespace ovi {
 
@@ -20,6 +22,7 @@ struct Plan {
   // Of every image of the job, by path. Pixels are loaded when their clip's turn comes: a job may name
   // thousands of images.
   std::map<std::string, FrameSize> image_sizes;
+  std::vector<LoraAdapter> loras;  // of the job, opened
 };
 
 // One line naming the option, the key, the file or the program that is missing or wrong.

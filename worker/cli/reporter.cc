@@ -28,6 +28,11 @@ class TextReporter final : public Reporter {
     std::fprintf(stderr, "ovi-worker: warning: %s\n", OneLine(text).c_str());
   }
 
+  void Adapter(const LoraAdapter& adapter) override {
+    std::printf("adapter %s, strength %g\n", OneLine(DescribeMatch(adapter)).c_str(), adapter.strength);
+    if (!adapter.unmatched.empty()) Warning(UnmatchedWarning(adapter));
+  }
+
   void Begin(const ClipTitle& title, const ModelFolder& model, const ClipRequest& clip) override {
     constexpr std::size_t kPromptBytesShown = 160;
     std::printf("[%d/%d] %s\n", title.index + 1, title.count,
@@ -85,6 +90,16 @@ class TextReporter final : public Reporter {
 class JsonReporter final : public Reporter {
  public:
   void Warning(const std::string& text) override { Print({{"event", "warning"}, {"message", text}}); }
+
+  void Adapter(const LoraAdapter& adapter) override {
+    Print({{"event", "adapter"},
+           {"path", adapter.path},
+           {"strength", adapter.strength},
+           {"tensors_used", adapter.matched},
+           {"tensors_changed", adapter.changes.size()},
+           {"unmatched", adapter.unmatched}});
+    if (!adapter.unmatched.empty()) Warning(UnmatchedWarning(adapter));
+  }
 
   void Begin(const ClipTitle& title, const ModelFolder& model, const ClipRequest& clip) override {
     Print({{"event", "clip"},

@@ -32,6 +32,8 @@ class Reporter {
  public:
   virtual ~Reporter() = default;
   virtual void Warning(const std::string& text) = 0;
+  // An adapter of the run: how much of it is used, and a warning of what is not.
+  virtual void Adapter(const LoraAdapter& adapter) = 0;
   virtual void Begin(const ClipTitle& title, const ModelFolder& model, const ClipRequest& clip) = 0;
   virtual void Step(const Progress& progress) = 0;
   virtual void Done(const ClipTitle& title, const ClipRequest& clip, const ClipFiles& files,

@@ -7,21 +7,25 @@
 
 namespace ovi {
 
-absl::StatusOr<AttemptRequest> ResolveAttempt(const v1::RunAttempt& run, const std::string& model_name,
-                                              const ModelFolder& model, std::optional<FrameSize> image) {
+absl::StatusOr<AttemptRequest> ResolveAttempt(const v1::RunAttempt& run, const AttemptPlace& place,
+                                              std::optional<FrameSize> image) {
   AttemptRequest request;
   OVI_ASSIGN_OR_RETURN(request.job, JobFromProto(run.spec()));
-  if (request.job.model_name != model_name) {
-    return absl::FailedPreconditionError(absl::StrCat("model_name: this group holds ", model_name,
+  if (request.job.model_name != place.model_name) {
+    return absl::FailedPreconditionError(absl::StrCat("model_name: this group holds ", place.model_name,
                                                       ", the job is for ", Quoted(request.job.model_name)));
-  }
-  if (!request.job.loras.empty()) {
-    return absl::InvalidArgumentError("loras: adapters cannot be merged yet; take them out of the job");
   }
   if (image.has_value() != (request.job.mode == Mode::kI2v)) {
     return absl::InvalidArgumentError("first_frame_sha256: mode i2v has a first frame, mode t2v has none");
   }
-  OVI_ASSIGN_OR_RETURN(request.clip, ResolveClip(request.job, request.job.prompts.front(), 0, model, image));
+  OVI_ASSIGN_OR_RETURN(request.clip,
+                       ResolveClip(request.job, request.job.prompts.front(), 0, place.model, image));
+  OVI_ASSIGN_OR_RETURN(request.topology,
+                       ChooseTopology({.world_size = place.world_size,
+                                       .gpus = {request.job.gpu_allocation, request.job.gpu_count},
+                                       .heads = static_cast<int>(place.model.fusion.video.heads),
+                                       .two_passes = request.clip.needs_negative_pass(),
+                                       .shares = place.shares}));
   return request;
 }
 

@@ -1,13 +1,15 @@
-// One attempt on one rank: from the coordinator's RunAttempt to a clip. What both ranks must see alike is
-// settled here.
+// One attempt on one rank: from the coordinator's RunAttempt to a clip and to how the ranks share it.
+// What all ranks must see alike is settled here.
 #pragma once
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "ovi/v1/groups.pb.h"
 #include "worker/job/job_spec.h"
+#include "worker/parallel/topology.h"
 #include "worker/pipeline/clip_request.h"
 #include "worker/pipeline/model_folder.h"
 #include "worker/pipeline/progress.h"
@@ -17,13 +19,22 @@ namespace ovi {
 struct AttemptRequest {
   JobSpec job;
   ClipRequest clip;
+  Topology topology;
 };
 
-// Pure. `image` is the size of the first frame's image, given exactly in mode i2v. `model_name`: of the
-// group. INVALID_ARGUMENT for a job that could not be made anywhere, FAILED_PRECONDITION for one that is not
-// this group's.
-absl::StatusOr<AttemptRequest> ResolveAttempt(const v1::RunAttempt& run, const std::string& model_name,
-                                              const ModelFolder& model, std::optional<FrameSize> image);
+// What an attempt finds: the group's model and ranks.
+struct AttemptPlace {
+  const std::string& model_name;
+  const ModelFolder& model;
+  int world_size = 1;
+  const std::vector<int>& shares;  // of the ranks (topology.h); empty = all alike
+};
+
+// Pure. `image` is the size of the first frame's image, given exactly in mode i2v. INVALID_ARGUMENT for a job
+// that could not be made anywhere, or not by so many ranks; FAILED_PRECONDITION for one that is not this
+// group's.
+absl::StatusOr<AttemptRequest> ResolveAttempt(const v1::RunAttempt& run, const AttemptPlace& place,
+                                              std::optional<FrameSize> image);
 
 // How an attempt that ended with `status` is reported. Never COMPLETED for an error.
 v1::AttemptEnd EndOf(const absl::Status& status);

@@ -1,11 +1,15 @@
 #include "worker/group/follower.h"
 
-#include <vector>
+#include <memory>
+#include <optional>
+#include <string>
 
 #include "base/log.h"
 #include "base/status.h"
 #include "worker/group/attempt.h"
-#include "worker/group/peer_link.h"
+#include "worker/group/peer_watch.h"
+#include "worker/pipeline/loras.h"
+#include "worker/pipeline/rank_group.h"
 
 namespace ovi {
 namespace {
@@ -14,16 +18,6 @@ constexpr int kLeader = 0;
 // An idle rank answers within so long: less than rank 0 takes to encode. At 1 ms it took 2 % of a core, at 4
 // ms it takes half a per cent.
 constexpr std::chrono::microseconds kNapLongest{4'000};
-
-absl::StatusOr<ClipRequest> RequestOf(const PeerOrder& order, const std::string& model_name,
-                                      const ModelFolder& model) {
-  v1::RunAttempt run;
-  if (!run.ParseFromString(order.run)) return absl::InternalError("order of rank 0: not a RunAttempt");
-  const std::optional<FrameSize> image =
-      order.image == FrameSize{} ? std::nullopt : std::optional<FrameSize>(order.image);
-  OVI_ASSIGN_OR_RETURN(AttemptRequest request, ResolveAttempt(run, model_name, model, image));
-  return std::move(request.clip);
-}
 
 }  // namespace
 
@@ -38,27 +32,45 @@ absl::StatusOr<v1::GroupExitCode> Follower::Follow() {
 absl::StatusOr<PeerOrder> Follower::WaitForOrder() {
   for (Nap nap(kNapLongest);; nap.Take()) {
     OVI_ASSIGN_OR_RETURN(const std::optional<std::string> text,
-                         session_.TryReceive(kLeader, {MessageKind::kOrder}));
+                         parts_.session.TryReceive(kLeader, {MessageKind::kOrder}));
     if (text) return DecodeOrder(*text);
   }
 }
 
+// What rank 0 resolved resolves here as well: anything else is a defect that ends the group.
 absl::Status Follower::Assist(const PeerOrder& order) {
-  std::vector<StageReport> stages;
-  PeerLink peer(session_, GuidancePass::kNegative, order.sequence, nullptr);
-  absl::StatusOr<ClipRequest> clip = RequestOf(order, model_name_, engine_.model());
-  absl::Status status = clip.status();
-  if (clip.ok()) {
-    ClipInputs inputs;
-    inputs.on_stage = [&stages](const StageReport& stage) { stages.push_back(stage); };
-    const Control control{.interruption = [&peer] { return peer.Interruption(); }};
-    status = engine_.Assist(*clip, inputs, control, peer).status();
+  v1::RunAttempt run;
+  if (!run.ParseFromString(order.run)) return absl::InternalError("order of rank 0: not a RunAttempt");
+  const std::optional<FrameSize> image =
+      order.image == FrameSize{} ? std::nullopt : std::optional<FrameSize>(order.image);
+  OVI_ASSIGN_OR_RETURN(const AttemptRequest request, ResolveAttempt(run,
+                                                                    {.model_name = parts_.facts.model_name,
+                                                                     .model = parts_.engine.model(),
+                                                                     .world_size = parts_.session.size(),
+                                                                     .shares = parts_.facts.rank_shares},
+                                                                    image));
+  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<RankGroup> ranks,
+                       RankGroup::Make(parts_.world, request.topology, parts_.facts.rank_shares));
+  PeerWatch watch(parts_.session, order.sequence);
+  const auto interruption = [&watch] { return watch.Interruption(); };
+  parts_.world.SetInterruption(interruption);
+  PeerOutcome mine;
+  ClipInputs inputs;
+  inputs.on_stage = [&mine](const StageReport& stage) { mine.stages.push_back(stage); };
+  absl::StatusOr<std::vector<LoraAdapter>> loras = OpenLoras(request.job.loras, parts_.engine.model());
+  mine.status = loras.status();
+  if (loras.ok()) {
+    inputs.loras = *std::move(loras);
+    mine.status = parts_.engine.Assist(request.clip, inputs, {.interruption = interruption}, *ranks).status();
   }
-  // What rank 0 ended is no failure of ours.
-  if (!status.ok() && !absl::IsAborted(status)) {
-    Log(LogLevel::kWarning, "assistance failed", {{"rank", session_.rank()}, {"reason", status.message()}});
+  // What another rank ended is no failure of ours.
+  if (!mine.status.ok() && !absl::IsAborted(mine.status)) {
+    Log(LogLevel::kWarning, "assistance failed",
+        {{"rank", parts_.session.rank()}, {"reason", mine.status.message()}});
   }
-  return peer.Settle(status, stages).status();
+  const absl::Status settled = watch.Settle(mine, ranks->communicators()).status();
+  parts_.world.SetInterruption(nullptr);
+  return settled;
 }
 
 }  // namespace ovi

@@ -23,6 +23,7 @@
 #include "worker/group/leader.h"
 #include "worker/group/mpi_session.h"
 #include "worker/group/world_sizes.h"
+#include "worker/parallel/mpi_communicator.h"
 #include "worker/pipeline/check_weights.h"
 
 namespace ovi {
@@ -97,18 +98,19 @@ class Rank {
     SetThreads(facts_, session_);
     OVI_ASSIGN_OR_RETURN(ModelFolder model, OpenModel(facts_));
     backend_ = MakeCpuBackend();
+    OVI_ASSIGN_OR_RETURN(world_, NewMpiCommunicator({}));
     OVI_ASSIGN_OR_RETURN(engine_, Engine::Create(*backend_, facts_.bytes_per_rank, std::move(model)));
     return absl::OkStatus();
   }
 
   absl::StatusOr<v1::GroupExitCode> Serve() {
-    if (session_.rank() != 0) return Follower(session_, *engine_, facts_.model_name).Follow();
+    if (session_.rank() != 0) return Follower({session_, *world_, *engine_, facts_}).Follow();
     CoordinatorLink link({.address = facts_.coordinator_address,
                           .token = token_,
                           .insecure = facts_.insecure,
                           .hello = HelloOf(facts_, session_.size()),
                           .idle_max = std::chrono::milliseconds(facts_.idle_timeout_ms)});
-    return Leader({session_, link, *engine_, facts_, options_.group_dir}).Lead();
+    return Leader({session_, *world_, link, *engine_, facts_, options_.group_dir}).Lead();
   }
 
   const GroupFacts& facts() const { return facts_; }
@@ -119,6 +121,7 @@ class Rank {
   GroupFacts facts_;
   std::string token_;
   std::unique_ptr<Backend> backend_;
+  std::unique_ptr<Communicator> world_;
   std::unique_ptr<Engine> engine_;
 };
 

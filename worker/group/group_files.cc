@@ -19,6 +19,7 @@ constexpr std::int64_t kFactsBytesMax = 64 * 1024;
 constexpr std::size_t kNameBytesMax = 128;
 constexpr std::size_t kTextBytesMax = 4096;
 constexpr int kRanksMax = 64;
+constexpr int kShareMax = 1000;
 constexpr int kThreadsMax = 1024;
 constexpr std::int64_t kBytesMax = std::int64_t{1} << 50;
 constexpr std::int64_t kIdleTimeoutMsMax = std::int64_t{7} * 24 * 3600 * 1000;
@@ -127,6 +128,7 @@ absl::StatusOr<GroupFacts> ParseFacts(const std::string& text) {
   reader.Read("node", facts.node);
   reader.Read("gpu_indices", facts.gpu_indices);
   reader.Read("bytes_per_rank", facts.bytes_per_rank);
+  reader.Read("rank_shares", facts.rank_shares);
   reader.Read("model_name", facts.model_name);
   reader.Read("models_dir", facts.models_dir);
   reader.Read("weights_dir", facts.weights_dir);
@@ -156,6 +158,13 @@ absl::Status CheckGroupFacts(const GroupFacts& facts) {
       CheckRange("gpu_indices: how many", static_cast<std::int64_t>(facts.gpu_indices.size()), 1, kRanksMax));
   for (const int index : facts.gpu_indices) OVI_RETURN_IF_ERROR(CheckRange("gpu_indices", index, 0, 1023));
   OVI_RETURN_IF_ERROR(CheckRange("bytes_per_rank", facts.bytes_per_rank, 1, kBytesMax));
+  if (!facts.rank_shares.empty() && facts.rank_shares.size() != facts.gpu_indices.size()) {
+    return absl::InvalidArgumentError(absl::StrCat("rank_shares must be none or one for each of ",
+                                                   facts.gpu_indices.size(), " ranks, got ",
+                                                   facts.rank_shares.size()));
+  }
+  for (const int share : facts.rank_shares)
+    OVI_RETURN_IF_ERROR(CheckRange("rank_shares", share, 1, kShareMax));
   OVI_RETURN_IF_ERROR(CheckText("models_dir", facts.models_dir));
   OVI_RETURN_IF_ERROR(CheckText("weights_dir", facts.weights_dir));
   OVI_RETURN_IF_ERROR(CheckText("coordinator_address", facts.coordinator_address));
@@ -170,6 +179,7 @@ absl::Status WriteGroupFiles(const std::string& dir, const GroupFacts& facts, co
                                {"node", facts.node},
                                {"gpu_indices", facts.gpu_indices},
                                {"bytes_per_rank", facts.bytes_per_rank},
+                               {"rank_shares", facts.rank_shares},
                                {"model_name", facts.model_name},
                                {"models_dir", facts.models_dir},
                                {"weights_dir", facts.weights_dir},

@@ -21,6 +21,7 @@ struct GroupFacts {
   std::string node;              // likewise
   std::vector<int> gpu_indices;  // rank i computes on the i-th: as many as ranks
   std::int64_t bytes_per_rank = 0;
+  std::vector<int> rank_shares;     // how fast each rank is beside the others, 1..1000; empty = all alike
   std::string model_name;           // a folder of models_dir, never a path
   std::string models_dir;           // "" = the models that came with the program
   std::string weights_dir;          // "" = beside the configuration

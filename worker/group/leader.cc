@@ -11,6 +11,7 @@
 #include "base/status.h"
 #include "worker/media/first_frame.h"
 #include "worker/pipeline/clip_metadata.h"
+#include "worker/pipeline/loras.h"
 #include "worker/pipeline/mp4_sink.h"
 
 namespace ovi {
@@ -89,7 +90,7 @@ absl::Status Leader::Compute(Attempt& attempt, absl::Status& outcome) {
     return absl::OkStatus();
   }
   if (parts_.session.size() == 1) {
-    outcome = Generate(attempt, *inputs, nullptr);
+    outcome = Generate(attempt, *inputs, nullptr, nullptr);
     return absl::OkStatus();
   }
   const PeerOrder assist{
@@ -97,15 +98,34 @@ absl::Status Leader::Compute(Attempt& attempt, absl::Status& outcome) {
       .sequence = sequence_,
       .run = attempt.run.SerializeAsString(),
       .image = inputs->image ? FrameSize{inputs->image->height, inputs->image->width} : FrameSize{}};
-  OVI_RETURN_IF_ERROR(parts_.session.Send(1, {MessageKind::kOrder}, Encode(assist)));
-  PeerLink peer(parts_.session, GuidancePass::kPositive, sequence_, [this]() -> absl::Status {
-    return parts_.link.interrupted() ? absl::CancelledError("cancelled") : absl::OkStatus();
+  for (int rank = 1; rank < parts_.session.size(); ++rank) {
+    OVI_RETURN_IF_ERROR(parts_.session.Send(rank, {MessageKind::kOrder}, Encode(assist)));
+  }
+  return ComputeTogether(attempt, *inputs, outcome);
+}
+
+absl::Status Leader::ComputeTogether(Attempt& attempt, const Inputs& inputs, absl::Status& outcome) {
+  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<RankGroup> ranks,
+                       RankGroup::Make(parts_.world, inputs.request.topology, parts_.facts.rank_shares));
+  PeerWatch watch(parts_.session, sequence_);
+  // No sign of life while it lasts: where another rank stands still, the coordinator is to notice.
+  parts_.world.SetInterruption([this, &watch]() -> absl::Status {
+    if (parts_.link.interrupted()) return absl::CancelledError("cancelled");
+    return watch.Interruption();
   });
-  outcome = Generate(attempt, *inputs, &peer);
-  OVI_ASSIGN_OR_RETURN(const PeerOutcome other, peer.Settle(outcome, {}));
-  for (const StageReport& stage : other.stages) *attempt.finished.add_memory() = MemoryOf(1, stage);
-  // We stopped because it had: its reason is the reason.
-  if (absl::IsAborted(outcome) && !other.status.ok()) outcome = Annotate(other.status, "rank 1");
+  outcome = Generate(attempt, inputs, &watch, ranks.get());
+  const absl::StatusOr<std::vector<PeerOutcome>> told =
+      watch.Settle({.status = outcome, .stages = {}}, ranks->communicators());
+  parts_.world.SetInterruption(nullptr);
+  OVI_RETURN_IF_ERROR(told.status());
+  for (int rank = 1; rank < parts_.session.size(); ++rank) {
+    const PeerOutcome& other = (*told)[static_cast<std::size_t>(rank)];
+    for (const StageReport& stage : other.stages) *attempt.finished.add_memory() = MemoryOf(rank, stage);
+    // We stopped because it had: its reason is the reason.
+    if (absl::IsAborted(outcome) && !other.status.ok() && !absl::IsAborted(other.status)) {
+      outcome = Annotate(other.status, absl::StrCat("rank ", rank));
+    }
+  }
   return absl::OkStatus();
 }
 
@@ -120,12 +140,22 @@ absl::StatusOr<Leader::Inputs> Leader::Prepare(const v1::RunAttempt& run) {
     OVI_ASSIGN_OR_RETURN(inputs.image, DecodeImage(view, "first frame"));
     size = FrameSize{inputs.image->height, inputs.image->width};
   }
-  OVI_ASSIGN_OR_RETURN(inputs.request,
-                       ResolveAttempt(run, parts_.facts.model_name, parts_.engine.model(), size));
+  OVI_ASSIGN_OR_RETURN(inputs.request, ResolveAttempt(run,
+                                                      {.model_name = parts_.facts.model_name,
+                                                       .model = parts_.engine.model(),
+                                                       .world_size = parts_.session.size(),
+                                                       .shares = parts_.facts.rank_shares},
+                                                      size));
+  OVI_ASSIGN_OR_RETURN(inputs.loras, OpenLoras(inputs.request.job.loras, parts_.engine.model()));
+  for (const LoraAdapter& adapter : inputs.loras) {
+    Log(adapter.unmatched.empty() ? LogLevel::kInfo : LogLevel::kWarning, "adapter",
+        {{"match", adapter.unmatched.empty() ? DescribeMatch(adapter) : UnmatchedWarning(adapter)},
+         {"strength", adapter.strength}});
+  }
   return inputs;
 }
 
-Control Leader::ControlOf(Attempt& attempt, PeerLink* peer) {
+Control Leader::ControlOf(Attempt& attempt, PeerWatch* watch) {
   const auto report = [this, &attempt](const Progress& progress) {
     if (!std::exchange(attempt.started, true)) {
       Log(LogLevel::kInfo, "attempt started",
@@ -146,13 +176,13 @@ Control Leader::ControlOf(Attempt& attempt, PeerLink* peer) {
   };
   return {.on_progress = report,
           .cancelled = &parts_.link.interrupted(),
-          .interruption = [this, peer]() -> absl::Status {
+          .interruption = [this, watch]() -> absl::Status {
             parts_.link.Beat();
-            return peer == nullptr ? absl::OkStatus() : peer->Interruption();
+            return watch == nullptr ? absl::OkStatus() : watch->Interruption();
           }};
 }
 
-absl::Status Leader::Generate(Attempt& attempt, const Inputs& inputs, PeerLink* peer) {
+absl::Status Leader::Generate(Attempt& attempt, const Inputs& inputs, PeerWatch* watch, RankGroup* ranks) {
   const AttemptRequest& request = inputs.request;
   std::error_code error;
   fs::create_directories(attempt.folder, error);
@@ -161,6 +191,7 @@ absl::Status Leader::Generate(Attempt& attempt, const Inputs& inputs, PeerLink* 
         absl::StrCat(attempt.folder, ": cannot make this folder: ", error.message()));
   }
   ClipInputs clip_inputs;
+  clip_inputs.loras = inputs.loras;
   clip_inputs.on_stage = [&](const StageReport& stage) {
     *attempt.finished.add_memory() = attempt.untold.emplace_back(MemoryOf(0, stage));
   };
@@ -173,7 +204,7 @@ absl::Status Leader::Generate(Attempt& attempt, const Inputs& inputs, PeerLink* 
   attempt.files = {{v1::ARTIFACT_KIND_VIDEO, "video.mp4", sink.path()},
                    {v1::ARTIFACT_KIND_POSTER, "poster.png", sink.poster_path()},
                    {v1::ARTIFACT_KIND_CONTACT_SHEET, "contact_sheet.png", sink.sheet_path()}};
-  return parts_.engine.Generate(request.clip, clip_inputs, ControlOf(attempt, peer), sink, peer).status();
+  return parts_.engine.Generate(request.clip, clip_inputs, ControlOf(attempt, watch), sink, ranks).status();
 }
 
 absl::Status Leader::HandOver(Attempt& attempt) {

@@ -1,4 +1,4 @@
-// Rank 0 of a group: takes the coordinator's orders, makes clips with the other rank's help, hands them over.
+// Rank 0 of a group: takes the coordinator's orders, makes clips with the other ranks' help, hands them over.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@
 #include "worker/group/coordinator_link.h"
 #include "worker/group/group_files.h"
 #include "worker/group/mpi_session.h"
-#include "worker/group/peer_link.h"
+#include "worker/group/peer_watch.h"
 #include "worker/group/transfer.h"
 #include "worker/media/image.h"
 #include "worker/pipeline/engine.h"
@@ -22,6 +22,7 @@ class Leader {
  public:
   struct Parts {
     MpiSession& session;
+    Communicator& world;
     CoordinatorLink& link;
     Engine& engine;
     const GroupFacts& facts;
@@ -46,6 +47,7 @@ class Leader {
   struct Inputs {
     std::optional<Image> image;
     AttemptRequest request;
+    std::vector<LoraAdapter> loras;
   };
 
   absl::StatusOr<v1::GroupExitCode> RunAttempts();
@@ -53,9 +55,11 @@ class Leader {
   // The clip's own end is in `attempt`; an error is that of a lost rank.
   absl::Status Compute(Attempt& attempt, absl::Status& outcome);
   absl::StatusOr<Inputs> Prepare(const v1::RunAttempt& run);
-  absl::Status Generate(Attempt& attempt, const Inputs& inputs, PeerLink* peer);
+  // With the others, which have their orders already.
+  absl::Status ComputeTogether(Attempt& attempt, const Inputs& inputs, absl::Status& outcome);
+  absl::Status Generate(Attempt& attempt, const Inputs& inputs, PeerWatch* watch, RankGroup* ranks);
   absl::Status HandOver(Attempt& attempt);
-  Control ControlOf(Attempt& attempt, PeerLink* peer);
+  Control ControlOf(Attempt& attempt, PeerWatch* watch);
   v1::MemoryReport MemoryOf(int rank, const StageReport& stage) const;
   void LogEnd(const Attempt& attempt) const;
 

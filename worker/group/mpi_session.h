@@ -19,7 +19,7 @@ namespace ovi {
 
 // Messages of one kind and attempt between two ranks arrive in the order they were sent; others may overtake
 // each other, and are never taken for one another.
-enum class MessageKind { kOrder = 1, kOutcome = 2, kValues = 3 };
+enum class MessageKind { kOrder = 1, kOutcome = 2 };
 
 struct MessageTag {
   MessageKind kind = MessageKind::kOrder;

@@ -97,7 +97,6 @@ std::string Encode(const PeerOutcome& outcome) {
   Writer writer;
   writer.Add(static_cast<std::int32_t>(outcome.status.code()))
       .AddText(std::string_view(outcome.status.message().data(), outcome.status.message().size()))
-      .Add(outcome.messages_sent)
       .Add(static_cast<std::uint32_t>(outcome.stages.size()));
   for (const StageReport& stage : outcome.stages) {
     writer.Add(static_cast<std::uint8_t>(stage.stage)).Add(stage.seconds).Add(stage.arena_bytes_peak);
@@ -111,7 +110,6 @@ absl::StatusOr<PeerOutcome> DecodeOutcome(std::string_view text) {
   const auto code = static_cast<absl::StatusCode>(reader.Take<std::int32_t>());
   const std::string message = reader.TakeText();
   outcome.status = absl::Status(code, message);
-  outcome.messages_sent = reader.Take<std::uint64_t>();
   const auto stages = reader.Take<std::uint32_t>();
   for (std::uint32_t i = 0; i < stages && i < 16; ++i) {
     StageReport& stage = outcome.stages.emplace_back();

@@ -28,11 +28,10 @@ struct PeerOrder {
   bool operator==(const PeerOrder&) const = default;
 };
 
-// From each rank to the other, when its part of an attempt is over.
+// From each rank to the others, when its part of an attempt is over.
 struct PeerOutcome {
   absl::Status status;
   std::vector<StageReport> stages;
-  std::uint64_t messages_sent = 0;  // of tensors, during this attempt
 };
 
 std::string Encode(const PeerOrder& order);

@@ -16,9 +16,7 @@ namespace ovi {
 namespace {
 
 constexpr int kLorasMax = 8;
-constexpr std::size_t kNameBytesMax = 128;
 constexpr std::size_t kUserBytesMax = 64;
-constexpr std::size_t kPathBytesMax = 4096;
 
 // Collects what is wrong, in the order of the checks.
 class Checker {
@@ -57,13 +55,6 @@ class Checker {
   std::vector<v1::FieldViolation> violations_;
 };
 
-// A name that is a folder's or a user's: nothing that could lead out of a folder.
-bool IsPlainName(std::string_view name) {
-  return (name.empty() || name.front() != '.') && std::all_of(name.begin(), name.end(), [](unsigned char c) {
-           return std::isalnum(c) || c == '-' || c == '_' || c == '.';
-         });
-}
-
 bool IsSha256(std::string_view text) {
   return text.size() == 64 && std::all_of(text.begin(), text.end(), [](unsigned char c) {
            return std::isdigit(c) || (c >= 'a' && c <= 'f');
@@ -71,15 +62,15 @@ bool IsSha256(std::string_view text) {
 }
 
 void CheckNames(const v1::JobSpec& spec, Checker& check) {
-  if (!IsPlainName(spec.model_name()) || spec.model_name().size() > kNameBytesMax) {
+  if (!IsPlainName(spec.model_name()) || spec.model_name().size() > kModelNameBytesMax) {
     check.Fail("model_name", absl::StrCat("must be a model's name (letters, digits, - _ . and at most ",
-                                          kNameBytesMax, "), got ", Quoted(spec.model_name())));
+                                          kModelNameBytesMax, "), got ", Quoted(spec.model_name())));
   }
   if (!IsPlainName(spec.user()) || spec.user().size() > kUserBytesMax) {
     check.Fail("user", absl::StrCat("must be at most ", kUserBytesMax, " of letters, digits, - _ . got ",
                                     Quoted(spec.user())));
   }
-  check.Text("name", spec.name(), kNameBytesMax);
+  check.Text("name", spec.name(), kModelNameBytesMax);
   if (std::any_of(spec.name().begin(), spec.name().end(), [](unsigned char c) { return c < 0x20; })) {
     check.Fail("name", "must not hold control characters");
   }
@@ -140,8 +131,14 @@ void CheckGpus(const v1::JobSpec& spec, Checker& check) {
   }
   for (int i = 0; i < std::min(spec.loras_size(), kLorasMax); ++i) {
     const std::string field = absl::StrCat("loras[", i, "]");
-    if (spec.loras(i).path().empty()) check.Fail(absl::StrCat(field, ".path"), "must not be empty");
-    check.Text(absl::StrCat(field, ".path"), spec.loras(i).path(), kPathBytesMax);
+    const std::string& name = spec.loras(i).path();
+    if (name.empty() || name.size() > kModelNameBytesMax || !IsLoraName(name) || !IsPlainName(name)) {
+      check.Fail(
+          absl::StrCat(field, ".path"),
+          absl::StrCat("must be the name of an adapter in the nodes' models folder (letters, digits, - _ . "
+                       "and at most ",
+                       kModelNameBytesMax, "; \"style\" is loras/style.safetensors), got ", Quoted(name)));
+    }
     check.Number(absl::StrCat(field, ".strength"), spec.loras(i).strength(), -10, 10);
   }
   if (spec.loras_size() > 0 && !spec.enable_lora()) {

@@ -1,5 +1,7 @@
 #include "worker/job/job_spec.h"
 
+#include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <cstddef>
 #include <system_error>
@@ -63,6 +65,20 @@ int ParseGpuCount(std::string_view digits) {
 }
 
 }  // namespace
+
+bool IsPlainName(std::string_view name) {
+  return (name.empty() || name.front() != '.') && std::all_of(name.begin(), name.end(), [](unsigned char c) {
+           return std::isalnum(c) || c == '-' || c == '_' || c == '.';
+         });
+}
+
+bool IsLoraName(std::string_view path) {
+  if (path.find('/') != std::string_view::npos) return false;
+  for (const std::string_view ending : {".safetensors", ".pt", ".pth", ".ckpt", ".bin"}) {
+    if (path.ends_with(ending)) return false;
+  }
+  return true;
+}
 
 const char* ToString(Mode value) {
   return WordOf(kModes, value);

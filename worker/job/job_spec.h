@@ -2,6 +2,7 @@
 // planner and the pipeline. Knows no YAML. The words in the comments are the ones users write.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -33,7 +34,7 @@ struct Size {
 };
 
 struct LoraSpec {
-  std::string path;
+  std::string path;       // or a name, see IsLoraName
   double strength = 1.0;  // -10..10
   bool operator==(const LoraSpec&) const = default;
 };
@@ -54,6 +55,7 @@ struct GpuRequest {
 
 inline constexpr std::int64_t kPromptBytesMax = 64 * 1024;
 inline constexpr int kGpuCountMax = 64;
+inline constexpr std::size_t kModelNameBytesMax = 128;  // an adapter's too
 
 // An unset optional is the model's own default.
 struct JobSpec {
@@ -87,6 +89,13 @@ struct JobSpec {
 
   std::vector<std::string> warnings;  // one line each: what was asked for and will not happen as written
 };
+
+// Letters, digits, - _ . and no dot in front: a name that could not lead out of a folder. Also "".
+bool IsPlainName(std::string_view name);
+
+// Whether `path` is an adapter's name, "style", rather than a file: it has no '/' and no ending of a weight
+// file. The name's file is loras/style.safetensors in the models folder of whoever computes.
+bool IsLoraName(std::string_view path);
 
 // The users' words. ToString gives "multi" and "fsdp" for an allocation; with the count, "multi_4".
 const char* ToString(Mode value);

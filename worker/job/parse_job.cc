@@ -1,7 +1,6 @@
 #include "worker/job/parse_job.h"
 
 #include <algorithm>
-#include <cctype>
 #include <cstddef>
 #include <iterator>
 #include <optional>
@@ -20,7 +19,6 @@ namespace ovi {
 namespace {
 
 constexpr std::int64_t kWordBytesMax = 4096;
-constexpr std::size_t kModelNameBytesMax = 128;
 constexpr std::size_t kLorasMax = 8;
 
 // Converters from a node, for Settings::Get.
@@ -73,10 +71,7 @@ absl::StatusOr<double> Duration(const YamlNode& node) {
 // The name of a folder below the models' folder, so nothing that could lead out of it.
 absl::StatusOr<std::string> ModelName(const YamlNode& node) {
   OVI_ASSIGN_OR_RETURN(const std::string name, YamlText(node, kWordBytesMax));
-  const bool plain = std::all_of(name.begin(), name.end(), [](unsigned char c) {
-    return std::isalnum(c) || c == '-' || c == '_' || c == '.';
-  });
-  if (!plain || name.size() > kModelNameBytesMax || (!name.empty() && name.front() == '.')) {
+  if (!IsPlainName(name) || name.size() > kModelNameBytesMax) {
     return absl::InvalidArgumentError(
         absl::StrCat("must be a model's name (letters, digits, - _ . and at most ", kModelNameBytesMax,
                      "; a folder goes into ckpt_dir), got ", Quoted(name)));
@@ -100,6 +95,11 @@ absl::StatusOr<LoraSpec> Lora(const YamlNode& node) {
     }
   }
   if (lora.path.empty()) return absl::InvalidArgumentError("needs a path");
+  if (IsLoraName(lora.path) && (!IsPlainName(lora.path) || lora.path.size() > kModelNameBytesMax)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("must be an adapter's name (letters, digits, - _ . and at most ", kModelNameBytesMax,
+                     ") or a file's path, got ", Quoted(lora.path)));
+  }
   return lora;
 }
 
@@ -167,6 +167,7 @@ absl::Status ReadLoras(const Settings& settings, const std::string& base_dir, Jo
   }
   spec.enable_lora = enable_lora.value_or(!spec.loras.empty());
   for (LoraSpec& lora : spec.loras) {
+    if (IsLoraName(lora.path)) continue;
     lora.path = ResolvePath(lora.path, settings.Find("loras")->overridden ? "" : base_dir);
   }
   return absl::OkStatus();

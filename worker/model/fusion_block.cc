@@ -14,10 +14,6 @@ constexpr std::int64_t kFeedForwardRows = 4096;
 
 enum ModulationVector : std::int64_t { kShiftSelf, kScaleSelf, kGateSelf, kShiftFfn, kScaleFfn, kGateFfn };
 
-float AttentionScale(const TowerConfig& config) {
-  return 1.0f / std::sqrt(static_cast<float>(config.head_dim()));
-}
-
 float Eps(const TowerConfig& config) {
   return static_cast<float>(config.eps);
 }
@@ -39,9 +35,19 @@ void Project(const Runtime& runtime, const LinearParams& linear, const Tensor& i
   runtime.stream.Run(Gemm{.a = in, .weight = &linear.weight, .bias = linear.bias, .out = out});
 }
 
-absl::Status FeedForward(const Runtime& runtime, const BlockParams& block, const RowModulation& mod,
-                         TowerStream& stream) {
+// The part of `segment` in `range`.
+RowSegment Within(const RowSegment& segment, const ShardRange& range) {
+  const std::int64_t begin = std::max(segment.begin, range.begin);
+  const std::int64_t end = std::min(segment.begin + segment.count, range.end);
+  return {begin, std::max<std::int64_t>(end - begin, 0)};
+}
+
+// Of the rows in `range`.
+absl::Status FeedForward(const Runtime& runtime, const BlockParams& block, const RowModulation& whole,
+                         const ShardRange& range, TowerStream& stream) {
   const TowerConfig& config = *stream.config;
+  RowModulation mod = whole;
+  for (RowSegment& segment : mod.segments) segment = Within(segment, range);
   ArenaScope scope(runtime.arena);
   const std::int64_t rows = stream.x.shape[0];
   OVI_ASSIGN_OR_RETURN(const Tensor h,
@@ -74,6 +80,10 @@ absl::Status FeedForward(const Runtime& runtime, const BlockParams& block, const
 
 }  // namespace
 
+float AttentionScale(const TowerConfig& config) {
+  return 1.0f / std::sqrt(static_cast<float>(config.head_dim()));
+}
+
 Tensor RowModulation::Vector(std::size_t s, std::int64_t index, std::int64_t dim) const {
   const std::int64_t vectors = table.shape[1] / dim;
   return table.Reshaped({table.shape[0] * vectors, dim})
@@ -97,6 +107,32 @@ absl::StatusOr<RowModulation> Modulate(const Runtime& runtime, const std::vector
   return mod;
 }
 
+namespace {
+
+void NormHeads(const Runtime& runtime, const TowerConfig& config, const Tensor& weight, const Tensor& rope,
+               const Tensor& x) {
+  runtime.stream.Run(RmsNorm{
+      .x = x, .weight = weight, .eps = Eps(config), .rope_table = rope, .heads = config.heads, .out = x});
+}
+
+}  // namespace
+
+void ProjectSelfQuery(const Runtime& runtime, const BlockParams& block, const TowerConfig& config,
+                      const Tensor& h, const Tensor& rope, const Tensor& out) {
+  Project(runtime, block.self_q, h, out);
+  NormHeads(runtime, config, block.self_norm_q, rope, out);
+}
+
+void ProjectSelfKey(const Runtime& runtime, const BlockParams& block, const TowerConfig& config,
+                    const Tensor& h, const Tensor& rope, const Tensor& out) {
+  Project(runtime, block.self_k, h, out);
+  NormHeads(runtime, config, block.self_norm_k, rope, out);
+}
+
+void ProjectSelfValue(const Runtime& runtime, const BlockParams& block, const Tensor& h, const Tensor& out) {
+  Project(runtime, block.self_v, h, out);
+}
+
 absl::StatusOr<SelfQkv> ProjectSelf(const Runtime& runtime, const BlockParams& block,
                                     const TowerConfig& config, const Tensor& h, const Tensor& rope) {
   const std::int64_t rows = h.shape[0];
@@ -104,18 +140,9 @@ absl::StatusOr<SelfQkv> ProjectSelf(const Runtime& runtime, const BlockParams& b
   OVI_ASSIGN_OR_RETURN(out.q, AllocateLike(runtime, h, rows, config.dim, "self-attention q"));
   OVI_ASSIGN_OR_RETURN(out.k, AllocateLike(runtime, h, rows, config.dim, "self-attention k"));
   OVI_ASSIGN_OR_RETURN(out.v, AllocateLike(runtime, h, rows, config.dim, "self-attention v"));
-  Project(runtime, block.self_q, h, out.q);
-  Project(runtime, block.self_k, h, out.k);
-  Project(runtime, block.self_v, h, out.v);
-  for (const auto& [tensor, weight] :
-       {std::pair{out.q, block.self_norm_q}, std::pair{out.k, block.self_norm_k}}) {
-    runtime.stream.Run(RmsNorm{.x = tensor,
-                               .weight = weight,
-                               .eps = Eps(config),
-                               .rope_table = rope,
-                               .heads = config.heads,
-                               .out = tensor});
-  }
+  ProjectSelfQuery(runtime, block, config, h, rope, out.q);
+  ProjectSelfKey(runtime, block, config, h, rope, out.k);
+  ProjectSelfValue(runtime, block, h, out.v);
   return out;
 }
 
@@ -140,7 +167,11 @@ absl::Status SelfAttention(const Runtime& runtime, const BlockParams& block, con
   OVI_ASSIGN_OR_RETURN(
       const Tensor h, AllocateLike(runtime, stream.x, stream.x.shape[0], config.dim, "self-attention input"));
   NormAndModulate(runtime, config, mod, kShiftSelf, kScaleSelf, stream.x, h);
-  OVI_RETURN_IF_ERROR(AttendSelf(runtime, block, config, stream.rope, stream.keys, h));
+  if (stream.shard != nullptr) {
+    OVI_RETURN_IF_ERROR(AttendSelfSharded(runtime, block, config, *stream.shard, stream.rope, h));
+  } else {
+    OVI_RETURN_IF_ERROR(AttendSelf(runtime, block, config, stream.rope, stream.keys, h));
+  }
   for (std::size_t s = 0; s < mod.segments.size(); ++s) {
     const RowSegment& segment = mod.segments[s];
     const Tensor x = stream.x.Slice(segment.begin, segment.count);
@@ -192,7 +223,7 @@ absl::StatusOr<KeyValue> TextKeyValue(const Runtime& runtime, const BlockParams&
 
 absl::StatusOr<Tensor> CrossAttention(const Runtime& runtime, const BlockParams& block,
                                       const TowerStream& stream, const Tensor& u, const KeyValue& text,
-                                      const KeyValue& other, std::int64_t other_keys) {
+                                      const OtherTower& other) {
   const TowerConfig& config = *stream.config;
   const std::int64_t rows = u.shape[0];
   OVI_ASSIGN_OR_RETURN(const Tensor out, AllocateLike(runtime, u, rows, config.dim, "cross attention"));
@@ -210,17 +241,21 @@ absl::StatusOr<Tensor> CrossAttention(const Runtime& runtime, const BlockParams&
   runtime.stream.Run(attention);
   // The same q serves both parts: as it is for the text, rotated for the other tower.
   runtime.stream.Run(Rope{.x = q, .table = stream.rope, .heads = config.heads, .out = q});
-  attention.k = other.k;
-  attention.v = other.v;
-  attention.keys = other_keys;
+  if (other.shard != nullptr) {
+    OVI_RETURN_IF_ERROR(AttendOverRanks(runtime, config, *other.shard, q, other.kv.k, other.kv.v, other.keys,
+                                        attention.scale, out));
+    return out;
+  }
+  attention.k = other.kv.k;
+  attention.v = other.kv.v;
+  attention.keys = other.keys;
   attention.accumulate = true;
   runtime.stream.Run(attention);
   return out;
 }
 
 absl::Status CrossAndFeedForward(const Runtime& runtime, const BlockParams& block, const RowModulation& mod,
-                                 const KeyValue& text, const KeyValue& other, std::int64_t other_keys,
-                                 TowerStream& stream) {
+                                 const KeyValue& text, const OtherTower& other, TowerStream& stream) {
   const TowerConfig& config = *stream.config;
   {
     ArenaScope scope(runtime.arena);
@@ -228,14 +263,20 @@ absl::Status CrossAndFeedForward(const Runtime& runtime, const BlockParams& bloc
                          AllocateLike(runtime, stream.x, stream.x.shape[0], config.dim, "cross input"));
     runtime.stream.Run(LayerNorm{
         .x = stream.x, .weight = block.norm3_weight, .bias = block.norm3_bias, .eps = Eps(config), .out = u});
-    OVI_ASSIGN_OR_RETURN(const Tensor y, CrossAttention(runtime, block, stream, u, text, other, other_keys));
+    OVI_ASSIGN_OR_RETURN(const Tensor y, CrossAttention(runtime, block, stream, u, text, other));
     runtime.stream.Run(Gemm{.a = y,
                             .weight = &block.cross_o.weight,
                             .bias = block.cross_o.bias,
                             .residual = stream.x,
                             .out = stream.x});
   }
-  return FeedForward(runtime, block, mod, stream);
+  if (other.shard == nullptr || other.shard->audio_tokens.empty()) {
+    return FeedForward(runtime, block, mod, {0, stream.x.shape[0]}, stream);
+  }
+  const std::vector<ShardRange>& ranges = other.shard->audio_tokens;
+  const ShardRange& own = ranges[static_cast<std::size_t>(other.shard->rank())];
+  OVI_RETURN_IF_ERROR(FeedForward(runtime, block, mod, own, stream));
+  return GatherTokens(runtime, *other.shard, ranges, stream.x);
 }
 
 absl::Status RunBlockPair(const Runtime& runtime, const TowerStep& video, const TowerStep& audio) {
@@ -247,15 +288,16 @@ absl::Status RunBlockPair(const Runtime& runtime, const TowerStep& video, const 
   OVI_RETURN_IF_ERROR(SelfAttention(runtime, audio.block, audio_mod, audio.stream));
   OVI_RETURN_IF_ERROR(SelfAttention(runtime, video.block, video_mod, video.stream));
   // Each tower sees the other as it is now: what video takes from audio is made before audio moves on.
-  OVI_ASSIGN_OR_RETURN(const KeyValue from_audio, FusionKeyValue(runtime, video.block, audio.stream));
+  OtherTower from_audio{.kv = {}, .keys = audio.stream.keys};
+  OVI_ASSIGN_OR_RETURN(from_audio.kv, FusionKeyValue(runtime, video.block, audio.stream));
   {
     ArenaScope audio_scope(runtime.arena);
-    OVI_ASSIGN_OR_RETURN(const KeyValue from_video, FusionKeyValue(runtime, audio.block, video.stream));
-    OVI_RETURN_IF_ERROR(CrossAndFeedForward(runtime, audio.block, audio_mod, audio.text, from_video,
-                                            video.stream.keys, audio.stream));
+    OtherTower from_video{.kv = {}, .keys = video.stream.keys, .shard = video.stream.shard};
+    OVI_ASSIGN_OR_RETURN(from_video.kv, FusionKeyValue(runtime, audio.block, video.stream));
+    OVI_RETURN_IF_ERROR(
+        CrossAndFeedForward(runtime, audio.block, audio_mod, audio.text, from_video, audio.stream));
   }
-  return CrossAndFeedForward(runtime, video.block, video_mod, video.text, from_audio, audio.stream.keys,
-                             video.stream);
+  return CrossAndFeedForward(runtime, video.block, video_mod, video.text, from_audio, video.stream);
 }
 
 absl::StatusOr<Tensor> Head(const Runtime& runtime, const TowerParams& tower, const RowModulation& mod,

@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "worker/model/fusion_params.h"
 #include "worker/model/runtime.h"
+#include "worker/model/sequence_parallel.h"
 
 namespace ovi {
 
@@ -33,7 +34,12 @@ struct TowerStream {
   Tensor x;               // (L, D) residual stream, updated in place
   Tensor rope;            // (positions, pairs, 2) f32
   std::int64_t keys = 0;  // tokens before the padding
+  // Of the video, where ranks share it: then x and rope are of this rank's tokens.
+  const SequenceShard* shard = nullptr;
 };
+
+// 1 / sqrt(head_dim).
+float AttentionScale(const TowerConfig& config);
 
 // Keys and values, normalised, ready to be attended to.
 struct KeyValue {
@@ -48,7 +54,13 @@ absl::StatusOr<RowModulation> Modulate(const Runtime& runtime, const std::vector
 absl::Status SelfAttention(const Runtime& runtime, const BlockParams& block, const RowModulation& mod,
                            TowerStream& stream);
 
-// Its parts. q, k (normalised, and rotated where `rope` is given) and v of `h` (L, D):
+// Its parts. q, k (normalised, and rotated where `rope` is given) and v of `h` (L, D), to out (L, D):
+void ProjectSelfQuery(const Runtime& runtime, const BlockParams& block, const TowerConfig& config,
+                      const Tensor& h, const Tensor& rope, const Tensor& out);
+void ProjectSelfKey(const Runtime& runtime, const BlockParams& block, const TowerConfig& config,
+                    const Tensor& h, const Tensor& rope, const Tensor& out);
+void ProjectSelfValue(const Runtime& runtime, const BlockParams& block, const Tensor& h, const Tensor& out);
+// All three.
 struct SelfQkv {
   Tensor q, k, v;
 };
@@ -66,15 +78,23 @@ absl::StatusOr<KeyValue> FusionKeyValue(const Runtime& runtime, const BlockParam
 absl::StatusOr<KeyValue> TextKeyValue(const Runtime& runtime, const BlockParams& block,
                                       const TowerConfig& config, const Tensor& embedded);
 
+// What cross attention takes from the other tower: `keys` rows of keys and values. Where ranks share that
+// tower, they are those of this rank's tokens, and `shard` says who has the rest.
+struct OtherTower {
+  KeyValue kv;
+  std::int64_t keys = 0;
+  const SequenceShard* shard = nullptr;
+};
+
 // attn(q, text) + attn(rope(q), other) of u (L, D), before the output projection. Allocated in the arena.
 absl::StatusOr<Tensor> CrossAttention(const Runtime& runtime, const BlockParams& block,
                                       const TowerStream& stream, const Tensor& u, const KeyValue& text,
-                                      const KeyValue& other, std::int64_t other_keys);
+                                      const OtherTower& other);
 
 // The rest of the block: x += o(cross attention), x += ffn(x) * gate, with the last three vectors of `mod`.
+// With `other.shard`, the ranks may share the feed-forward of this tower, too.
 absl::Status CrossAndFeedForward(const Runtime& runtime, const BlockParams& block, const RowModulation& mod,
-                                 const KeyValue& text, const KeyValue& other, std::int64_t other_keys,
-                                 TowerStream& stream);
+                                 const KeyValue& text, const OtherTower& other, TowerStream& stream);
 
 // One tower's side of a block pair: its parameters, the time embedding of its segments (S, 6 D), its text,
 // its stream.

@@ -1,19 +1,27 @@
 #include "worker/model/fusion_dit.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/check.h"
 #include "base/status.h"
 #include "worker/weights/convert.h"
 
 namespace ovi {
 namespace {
 
-// Frame-major tokens: the clean frame is a run of tokens at the front.
-std::vector<RowSegment> Segments(std::int64_t tokens, std::int64_t clean_tokens) {
-  if (clean_tokens == 0) return {{0, tokens}};
-  return {{0, clean_tokens}, {clean_tokens, tokens - clean_tokens}};
+// Of the tokens in `range`. Tokens are frame-major: the clean frame is a run of them at the front. Either
+// segment may be empty.
+std::vector<RowSegment> Segments(const ShardRange& range, std::int64_t clean_tokens) {
+  if (clean_tokens == 0) return {{0, range.size()}};
+  const std::int64_t clean = std::clamp<std::int64_t>(clean_tokens - range.begin, 0, range.size());
+  return {{0, clean}, {clean, range.size() - clean}};
+}
+
+const TowerParams& ParamsOf(const FusionParams& params, Tower tower) {
+  return tower == Tower::kVideo ? params.video : params.audio;
 }
 
 }  // namespace
@@ -36,21 +44,22 @@ std::vector<float> TimeSinusoid(const std::vector<double>& timesteps, std::int64
 absl::StatusOr<std::unique_ptr<FusionDit>> FusionDit::Load(const Runtime& runtime, const FusionConfig& config,
                                                            const WeightSource& source, PrecisionPolicy policy,
                                                            const Check& check) {
-  OVI_RETURN_IF_ERROR(CheckFusionConfig(config));
-  OVI_RETURN_IF_ERROR(CheckTensors(source, FusionTensors(config)));
-  auto dit = std::unique_ptr<FusionDit>(new FusionDit(runtime, config, Bf16NetworkFormat(policy)));
-  ParamLoader loader(runtime, source, dit->format_);
-  OVI_ASSIGN_OR_RETURN(dit->video_, LoadTower(loader, dit->config_.video, "video_model"));
-  OVI_ASSIGN_OR_RETURN(dit->audio_, LoadTower(loader, dit->config_.audio, "audio_model"));
-  for (std::int64_t block = 0; block < config.video.layers; ++block) {
-    OVI_RETURN_IF_ERROR(check());
-    OVI_ASSIGN_OR_RETURN(dit->video_blocks_.emplace_back(),
-                         LoadBlock(loader, dit->config_.video, "video_model", block));
-    OVI_ASSIGN_OR_RETURN(dit->audio_blocks_.emplace_back(),
-                         LoadBlock(loader, dit->config_.audio, "audio_model", block));
-  }
-  OVI_RETURN_IF_ERROR(runtime.stream.Sync());
-  return dit;
+  OVI_ASSIGN_OR_RETURN(std::unique_ptr<FusionWeights> weights,
+                       LoadResidentWeights(runtime, config, source, Bf16NetworkFormat(policy), check));
+  return std::make_unique<FusionDit>(runtime, config, policy, std::move(weights), std::nullopt);
+}
+
+FusionDit::FusionDit(const Runtime& runtime, const FusionConfig& config, PrecisionPolicy policy,
+                     std::unique_ptr<FusionWeights> weights, std::optional<SequenceParallel> ranks)
+    : runtime_(runtime),
+      config_(config),
+      format_(Bf16NetworkFormat(policy)),
+      weights_(std::move(weights)),
+      ranks_(std::move(ranks)) {}
+
+VideoGrid FusionDit::GridOf(const LatentShape& shape) const {
+  const std::vector<std::int64_t>& patch = config_.video.patch;
+  return {shape.frames, shape.rows / patch[1], shape.columns / patch[2]};
 }
 
 absl::StatusOr<Tensor> FusionDit::ToCompute(const Tensor& f32, std::string_view what) const {
@@ -60,9 +69,10 @@ absl::StatusOr<Tensor> FusionDit::ToCompute(const Tensor& f32, std::string_view 
   return tensor;
 }
 
-absl::StatusOr<Tensor> FusionDit::EmbedText(Tower tower, const HostTensor& states) const {
+absl::StatusOr<Tensor> FusionDit::EmbedText(const FusionParams& params, Tower tower,
+                                            const HostTensor& states) const {
   const TowerConfig& c = tower_config(tower);
-  const TowerParams& p = tower_params(tower);
+  const TowerParams& p = ParamsOf(params, tower);
   const std::int64_t count = states.shape[0];
   if (count > c.text_len || states.shape[1] != c.text_dim) {
     return absl::InvalidArgumentError(absl::StrCat("text states are ", states.shape.ToString(),
@@ -89,25 +99,39 @@ absl::StatusOr<Tensor> FusionDit::EmbedText(Tower tower, const HostTensor& state
   return embedded;
 }
 
-absl::StatusOr<TextContext> FusionDit::ContextOf(Tower tower, const Tensor& embedded) const {
-  TextContext context;
-  for (std::int64_t index = 0; index < tower_config(tower).layers; ++index) {
-    OVI_ASSIGN_OR_RETURN(context.blocks.emplace_back(),
-                         TextKeyValue(runtime_, block(tower, index), tower_config(tower), embedded));
+absl::StatusOr<std::vector<TextContext>> FusionDit::PrepareTexts(
+    std::span<const TextRequest> requests) const {
+  FusionWalk walk = Walk(FusionTextUnits(config_));
+  OVI_ASSIGN_OR_RETURN(const FusionParams* params, walk.Next());
+  std::vector<Tensor> embedded;
+  for (const TextRequest& request : requests) {
+    OVI_ASSIGN_OR_RETURN(embedded.emplace_back(), EmbedText(*params, request.tower, request.states));
   }
-  return context;
+  std::vector<TextContext> contexts(requests.size());
+  for (std::int64_t block = 0; block < config_.video.layers; ++block) {
+    OVI_ASSIGN_OR_RETURN(params, walk.Next());
+    for (std::size_t i = 0; i < requests.size(); ++i) {
+      const Tower tower = requests[i].tower;
+      OVI_ASSIGN_OR_RETURN(
+          contexts[i].blocks.emplace_back(),
+          TextKeyValue(runtime_, tower == Tower::kVideo ? params->video_block : params->audio_block,
+                       tower_config(tower), embedded[i]));
+    }
+  }
+  OVI_RETURN_IF_ERROR(runtime_.stream.Sync());
+  return contexts;
 }
 
 absl::StatusOr<TextContext> FusionDit::PrepareText(Tower tower, const HostTensor& states) const {
-  OVI_ASSIGN_OR_RETURN(const Tensor embedded, EmbedText(tower, states));
-  OVI_ASSIGN_OR_RETURN(TextContext context, ContextOf(tower, embedded));
-  OVI_RETURN_IF_ERROR(runtime_.stream.Sync());
-  return context;
+  const TextRequest request{tower, states};
+  OVI_ASSIGN_OR_RETURN(std::vector<TextContext> contexts, PrepareTexts({&request, 1}));
+  return std::move(contexts.front());
 }
 
-absl::StatusOr<TimeEmbedding> FusionDit::EmbedTime(Tower tower, const std::vector<double>& timesteps) const {
+absl::StatusOr<TimeEmbedding> FusionDit::EmbedTime(const FusionParams& params, Tower tower,
+                                                   const std::vector<double>& timesteps) const {
   const TowerConfig& c = tower_config(tower);
-  const TowerParams& p = tower_params(tower);
+  const TowerParams& p = ParamsOf(params, tower);
   const auto count = static_cast<std::int64_t>(timesteps.size());
   const std::vector<float> sinusoid = TimeSinusoid(timesteps, c.freq_dim);
   TimeEmbedding time;
@@ -134,7 +158,8 @@ absl::StatusOr<TimeEmbedding> FusionDit::EmbedTime(Tower tower, const std::vecto
   return time;
 }
 
-absl::StatusOr<Tensor> FusionDit::PatchVideo(const LatentShape& shape, const Tensor& video) const {
+absl::StatusOr<Tensor> FusionDit::PatchVideo(const FusionParams& params, const LatentShape& shape,
+                                             const ShardRange& range, const Tensor& video) const {
   const TowerConfig& c = config_.video;
   const std::int64_t ph = c.patch[1];
   const std::int64_t pw = c.patch[2];
@@ -142,7 +167,7 @@ absl::StatusOr<Tensor> FusionDit::PatchVideo(const LatentShape& shape, const Ten
   const std::int64_t columns = shape.columns / pw;
   const std::int64_t tokens = shape.frames * rows * columns;
   OVI_ASSIGN_OR_RETURN(const Tensor out,
-                       runtime_.arena.Allocate(format_.compute, {tokens, c.dim}, "video tokens"));
+                       runtime_.arena.Allocate(format_.compute, {range.size(), c.dim}, "video tokens"));
   ArenaScope scope(runtime_.arena);
   OVI_ASSIGN_OR_RETURN(const Tensor latents, ToCompute(video, "video latents"));
   OVI_ASSIGN_OR_RETURN(
@@ -152,16 +177,19 @@ absl::StatusOr<Tensor> FusionDit::PatchVideo(const LatentShape& shape, const Ten
   runtime_.stream.Run(Permute{.in = latents.Reshaped({c.in_dim, shape.frames, rows, ph, columns, pw}),
                               .axes = {1, 2, 4, 0, 3, 5},
                               .out = patches.Reshaped({shape.frames, rows, columns, c.in_dim, ph, pw})});
-  runtime_.stream.Run(
-      Gemm{.a = patches, .weight = &video_.patch.weight, .bias = video_.patch.bias, .out = out});
+  runtime_.stream.Run(Gemm{.a = patches.Slice(range.begin, range.size()),
+                           .weight = &params.video.patch.weight,
+                           .bias = params.video.patch.bias,
+                           .out = out});
   return out;
 }
 
-absl::StatusOr<Tensor> FusionDit::PatchAudio(const Tensor& audio) const {
+absl::StatusOr<Tensor> FusionDit::PatchAudio(FusionWalk& walk, const FusionParams& entry,
+                                             const Tensor& audio) const {
   const TowerConfig& c = config_.audio;
   const std::int64_t length = audio.shape[0];
-  const std::int64_t hidden = audio_.patch_w1.weight.out_channels;
-  const Extent3 pad{0, 0, audio_.patch_conv.weight.kernel[2] / 2};
+  const std::int64_t hidden = AudioPatchHidden(c.dim);
+  const Extent3 pad{0, 0, entry.audio.patch_conv.weight.kernel[2] / 2};
   OVI_ASSIGN_OR_RETURN(const Tensor out,
                        runtime_.arena.Allocate(format_.compute, {1, 1, length, c.dim}, "audio tokens"));
   ArenaScope scope(runtime_.arena);
@@ -172,27 +200,29 @@ absl::StatusOr<Tensor> FusionDit::PatchAudio(const Tensor& audio) const {
                        runtime_.arena.Allocate(format_.compute, {1, 1, length, hidden}, "audio patch w1"));
   OVI_ASSIGN_OR_RETURN(const Tensor b,
                        runtime_.arena.Allocate(format_.compute, {1, 1, length, hidden}, "audio patch w3"));
-  Conv conv{.in = latents.Reshaped({1, 1, length, c.in_dim}),
-            .weight = &audio_.patch_conv.weight,
-            .bias = audio_.patch_conv.bias,
-            .pad_before = pad,
-            .pad_after = pad,
-            .activation = Activation::kSilu,
-            .out = x};
-  runtime_.stream.Run(conv);
-  conv = {.in = x, .weight = &audio_.patch_w1.weight, .pad_before = pad, .pad_after = pad, .out = a};
-  runtime_.stream.Run(conv);
-  conv.weight = &audio_.patch_w3.weight;
-  conv.out = b;
-  runtime_.stream.Run(conv);
+  const auto convolve = [&](const Tensor& in, const ConvParams& layer, Activation activation,
+                            const Tensor& to) {
+    runtime_.stream.Run(Conv{.in = in,
+                             .weight = &layer.weight,
+                             .bias = layer.bias,
+                             .pad_before = pad,
+                             .pad_after = pad,
+                             .activation = activation,
+                             .out = to});
+  };
+  convolve(latents.Reshaped({1, 1, length, c.in_dim}), entry.audio.patch_conv, Activation::kSilu, x);
+  OVI_ASSIGN_OR_RETURN(const FusionParams* params, walk.Next());
+  convolve(x, params->audio.patch_w1, Activation::kNone, a);
+  OVI_ASSIGN_OR_RETURN(params, walk.Next());
+  convolve(x, params->audio.patch_w3, Activation::kNone, b);
   runtime_.stream.Run(Elementwise{.kind = ElementwiseKind::kSiluMul, .a = a, .b = b, .out = a});
-  conv = {.in = a, .weight = &audio_.patch_w2.weight, .pad_before = pad, .pad_after = pad, .out = out};
-  runtime_.stream.Run(conv);
+  OVI_ASSIGN_OR_RETURN(params, walk.Next());
+  convolve(a, params->audio.patch_w2, Activation::kNone, out);
   return out.Reshaped({length, c.dim});
 }
 
 absl::StatusOr<TowerStream> FusionDit::MakeStream(Tower tower, const Tensor& tokens,
-                                                  const std::vector<float>& rope) const {
+                                                  std::span<const float> rope) const {
   const TowerConfig& c = tower_config(tower);
   const std::int64_t pairs = tower == Tower::kVideo ? c.head_dim() / 2 : SplitPairs(c.head_dim()).time;
   const auto positions = static_cast<std::int64_t>(rope.size()) / (2 * pairs);
@@ -204,8 +234,9 @@ absl::StatusOr<TowerStream> FusionDit::MakeStream(Tower tower, const Tensor& tok
   return stream;
 }
 
-absl::StatusOr<Tensor> FusionDit::RunHead(Tower tower, const std::vector<RowSegment>& segments,
-                                          const Tensor& e, const TowerStream& stream) const {
+absl::StatusOr<Tensor> FusionDit::RunHead(const FusionParams& params, Tower tower,
+                                          const std::vector<RowSegment>& segments, const Tensor& e,
+                                          const TowerStream& stream) const {
   const std::int64_t dim = tower_config(tower).dim;
   const std::int64_t rows = e.shape[0];
   // The un-projected time embedding is added to both of the head's vectors.
@@ -216,8 +247,8 @@ absl::StatusOr<Tensor> FusionDit::RunHead(Tower tower, const std::vector<RowSegm
     }
   }
   OVI_ASSIGN_OR_RETURN(const RowModulation mod,
-                       Modulate(runtime_, segments, twice, tower_params(tower).head_modulation));
-  return Head(runtime_, tower_params(tower), mod, stream);
+                       Modulate(runtime_, segments, twice, ParamsOf(params, tower).head_modulation));
+  return Head(runtime_, ParamsOf(params, tower), mod, stream);
 }
 
 absl::Status FusionDit::WriteVideo(const LatentShape& shape, const Tensor& rows,
@@ -239,48 +270,136 @@ absl::Status FusionDit::WriteVideo(const LatentShape& shape, const Tensor& rows,
   return absl::OkStatus();
 }
 
-absl::Status FusionDit::Forward(const LatentShape& shape, const Pass& pass, const Tensor& video,
-                                const Tensor& audio, const Tensor& video_velocity,
-                                const Tensor& audio_velocity, const Check& check,
-                                const Observer& observer) const {
-  const TowerConfig& vc = config_.video;
-  const VideoGrid grid{shape.frames, shape.rows / vc.patch[1], shape.columns / vc.patch[2]};
-  ArenaScope scope(runtime_.arena);
+struct FusionDit::Entry {
+  const SequenceShard* shard = nullptr;
+  ShardRange range;  // of the video's tokens, those of this rank
+  TimeEmbedding video_time, audio_time;
+  std::vector<RowSegment> video_segments, audio_segments;
+  TowerStream video, audio;  // the tokens, as every pass begins with them
+};
 
-  const std::vector<double> video_times = pass.first_frame_is_clean ? std::vector<double>{0.0, pass.timestep}
-                                                                    : std::vector<double>{pass.timestep};
-  OVI_ASSIGN_OR_RETURN(const TimeEmbedding video_time, EmbedTime(Tower::kVideo, video_times));
-  OVI_ASSIGN_OR_RETURN(const TimeEmbedding audio_time, EmbedTime(Tower::kAudio, {pass.timestep}));
-  const std::int64_t clean = pass.first_frame_is_clean ? grid.rows * grid.columns : 0;
-  const std::vector<RowSegment> video_segments = Segments(grid.tokens(), clean);
-  const std::vector<RowSegment> audio_segments = Segments(shape.audio_length, 0);
+struct FusionDit::Lane {
+  Pass pass;
+  TowerStream video, audio;
+};
+
+absl::StatusOr<FusionDit::Entry> FusionDit::Enter(FusionWalk& walk, const LatentShape& shape,
+                                                  const Step& step, const Tensor& video, const Tensor& audio,
+                                                  const SequenceShard* shard) const {
+  const TowerConfig& vc = config_.video;
+  const VideoGrid grid = GridOf(shape);
+  Entry entry{.shard = shard, .range = shard == nullptr ? ShardRange{0, grid.tokens()} : shard->own_tokens()};
+  const std::vector<double> video_times = step.first_frame_is_clean ? std::vector<double>{0.0, step.timestep}
+                                                                    : std::vector<double>{step.timestep};
+  entry.video_segments = Segments(entry.range, step.first_frame_is_clean ? grid.rows * grid.columns : 0);
+  entry.audio_segments = Segments({0, shape.audio_length}, 0);
+
+  OVI_ASSIGN_OR_RETURN(const FusionParams* params, walk.Next());
+  OVI_ASSIGN_OR_RETURN(entry.video_time, EmbedTime(*params, Tower::kVideo, video_times));
+  OVI_ASSIGN_OR_RETURN(entry.audio_time, EmbedTime(*params, Tower::kAudio, {step.timestep}));
+  OVI_ASSIGN_OR_RETURN(const Tensor video_tokens, PatchVideo(*params, shape, entry.range, video));
+  OVI_ASSIGN_OR_RETURN(const Tensor audio_tokens, PatchAudio(walk, *params, audio));
 
   const std::vector<float> video_rope = VideoRopeTable(grid, vc.head_dim());
   const std::vector<float> audio_rope =
       AudioRopeTable(shape.audio_length, config_.audio.head_dim(), config_.audio.temporal_rope_scaling);
-  OVI_ASSIGN_OR_RETURN(const Tensor video_tokens, PatchVideo(shape, video));
-  OVI_ASSIGN_OR_RETURN(const Tensor audio_tokens, PatchAudio(audio));
-  OVI_ASSIGN_OR_RETURN(TowerStream video_stream, MakeStream(Tower::kVideo, video_tokens, video_rope));
-  OVI_ASSIGN_OR_RETURN(TowerStream audio_stream, MakeStream(Tower::kAudio, audio_tokens, audio_rope));
+  const auto row = static_cast<std::size_t>(vc.head_dim());  // of the table: (cos, sin) of half as many pairs
+  const auto own = std::span(video_rope)
+                       .subspan(static_cast<std::size_t>(entry.range.begin) * row,
+                                static_cast<std::size_t>(entry.range.size()) * row);
+  OVI_ASSIGN_OR_RETURN(entry.video, MakeStream(Tower::kVideo, video_tokens, own));
+  OVI_ASSIGN_OR_RETURN(entry.audio, MakeStream(Tower::kAudio, audio_tokens, audio_rope));
+  entry.video.shard = shard;
+  return entry;
+}
 
-  for (std::int64_t index = 0; index < vc.layers; ++index) {
-    OVI_RETURN_IF_ERROR(check());
-    if (index == pass.skip_block) continue;
-    const auto at = static_cast<std::size_t>(index);
-    OVI_RETURN_IF_ERROR(RunBlockPair(runtime_,
-                                     {block(Tower::kVideo, index), video_segments, video_time.e0,
-                                      pass.video_text->blocks[at], video_stream},
-                                     {block(Tower::kAudio, index), audio_segments, audio_time.e0,
-                                      pass.audio_text->blocks[at], audio_stream}));
-    if (observer) observer(index, video_stream.x, audio_stream.x);
+// The first pass takes the tokens themselves, each other one a copy.
+absl::StatusOr<std::vector<FusionDit::Lane>> FusionDit::MakeLanes(const Entry& entry,
+                                                                  std::span<const Pass> passes) const {
+  std::vector<Lane> lanes;
+  for (const Pass& pass : passes) {
+    Lane& lane = lanes.emplace_back(Lane{pass, entry.video, entry.audio});
+    if (lanes.size() == 1) continue;
+    for (TowerStream* stream : {&lane.video, &lane.audio}) {
+      OVI_ASSIGN_OR_RETURN(const Tensor copy,
+                           runtime_.arena.Allocate(stream->x.dtype, stream->x.shape, "tokens of a pass"));
+      runtime_.stream.Copy(copy, stream->x);
+      stream->x = copy;
+    }
   }
+  return lanes;
+}
 
-  OVI_ASSIGN_OR_RETURN(const Tensor video_rows,
-                       RunHead(Tower::kVideo, video_segments, video_time.e, video_stream));
+absl::Status FusionDit::RunBlocks(FusionWalk& walk, const Entry& entry, std::vector<Lane>& lanes,
+                                  const Check& check, const Observer& observer) const {
+  for (std::int64_t block = 0; block < config_.video.layers; ++block) {
+    OVI_RETURN_IF_ERROR(check());
+    OVI_ASSIGN_OR_RETURN(const FusionParams* params, walk.Next());
+    const auto at = static_cast<std::size_t>(block);
+    for (std::size_t i = 0; i < lanes.size(); ++i) {
+      Lane& lane = lanes[i];
+      if (block == lane.pass.skip_block) continue;
+      OVI_RETURN_IF_ERROR(RunBlockPair(runtime_,
+                                       {params->video_block, entry.video_segments, entry.video_time.e0,
+                                        lane.pass.video_text->blocks[at], lane.video},
+                                       {params->audio_block, entry.audio_segments, entry.audio_time.e0,
+                                        lane.pass.audio_text->blocks[at], lane.audio}));
+      if (observer) observer(i, block, lane.video.x, lane.audio.x);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FusionDit::Leave(const FusionParams& params, const LatentShape& shape, const Entry& entry,
+                              const Lane& lane, const Velocity& velocity) const {
+  ArenaScope scope(runtime_.arena);
+  OVI_ASSIGN_OR_RETURN(Tensor video_rows,
+                       RunHead(params, Tower::kVideo, entry.video_segments, entry.video_time.e, lane.video));
   OVI_ASSIGN_OR_RETURN(const Tensor audio_rows,
-                       RunHead(Tower::kAudio, audio_segments, audio_time.e, audio_stream));
-  OVI_RETURN_IF_ERROR(WriteVideo(shape, video_rows, video_velocity));
-  runtime_.stream.Run(Elementwise{.kind = ElementwiseKind::kCast, .a = audio_rows, .out = audio_velocity});
+                       RunHead(params, Tower::kAudio, entry.audio_segments, entry.audio_time.e, lane.audio));
+  if (entry.shard != nullptr) {
+    OVI_ASSIGN_OR_RETURN(const Tensor all, AllocateLike(runtime_, video_rows, GridOf(shape).tokens(),
+                                                        video_rows.shape[1], "head output of all ranks"));
+    runtime_.stream.Copy(all.Slice(entry.range.begin, entry.range.size()), video_rows);
+    OVI_RETURN_IF_ERROR(GatherTokens(runtime_, *entry.shard, entry.shard->tokens, all));
+    video_rows = all;
+    // Equal already where the ranks' processors are: with others, they would drift apart step by step.
+    OVI_RETURN_IF_ERROR(
+        entry.shard->communicator->Broadcast(&runtime_.stream, 0, BytesOf(audio_rows)).Wait());
+  }
+  OVI_RETURN_IF_ERROR(WriteVideo(shape, video_rows, velocity.video));
+  runtime_.stream.Run(Elementwise{.kind = ElementwiseKind::kCast, .a = audio_rows, .out = velocity.audio});
+  return absl::OkStatus();
+}
+
+absl::Status FusionDit::PassBy(FusionWalk& walk, const Check& check) const {
+  while (!walk.done()) {
+    OVI_RETURN_IF_ERROR(check());
+    OVI_RETURN_IF_ERROR(walk.Next().status());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FusionDit::Forward(const LatentShape& shape, const Step& step, std::span<const Pass> passes,
+                                const Tensor& video, const Tensor& audio,
+                                std::span<const Velocity> velocities, const Check& check,
+                                const Observer& observer) const {
+  OVI_CHECK(passes.size() == velocities.size());
+  FusionWalk walk = Walk(FusionPassUnits(config_));
+  if (passes.empty()) return PassBy(walk, check);
+  std::optional<SequenceShard> shard;
+  if (ranks_) {
+    OVI_ASSIGN_OR_RETURN(
+        shard, ShardSequence(*ranks_, GridOf(shape).tokens(), shape.audio_length, config_.video.heads));
+  }
+  ArenaScope scope(runtime_.arena);
+  OVI_ASSIGN_OR_RETURN(const Entry entry, Enter(walk, shape, step, video, audio, shard ? &*shard : nullptr));
+  OVI_ASSIGN_OR_RETURN(std::vector<Lane> lanes, MakeLanes(entry, passes));
+  OVI_RETURN_IF_ERROR(RunBlocks(walk, entry, lanes, check, observer));
+  OVI_ASSIGN_OR_RETURN(const FusionParams* params, walk.Next());
+  for (std::size_t i = 0; i < lanes.size(); ++i) {
+    OVI_RETURN_IF_ERROR(Leave(*params, shape, entry, lanes[i], velocities[i]));
+  }
   return runtime_.stream.Sync();
 }
 

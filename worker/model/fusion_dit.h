@@ -7,12 +7,17 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "worker/model/fusion_block.h"
+#include "worker/model/fusion_weights.h"
 #include "worker/model/rope_table.h"
+#include "worker/model/sequence_parallel.h"
 
 namespace ovi {
 
@@ -45,45 +50,68 @@ struct TimeEmbedding {
 // cos(t f_0..), sin(t f_0..) of every t, in f64: (S, freq_dim). f_j = 10000^(-j / (freq_dim/2)).
 std::vector<float> TimeSinusoid(const std::vector<double>& timesteps, std::int64_t freq_dim);
 
-// Weights live in the arena the runtime had at Load. Thread-compatible.
+// Thread-compatible. Where ranks share a video or the weights, all of them make the same calls.
 class FusionDit {
  public:
   // Called between blocks; an error ends the pass with it. Cancellation comes in here.
   using Check = std::function<absl::Status()>;
-  // Sees both streams after each block pair.
-  using Observer = std::function<void(std::int64_t block, const Tensor& video, const Tensor& audio)>;
+  // Sees both streams of pass number `pass` after each block pair; of the video, this rank's tokens.
+  using Observer =
+      std::function<void(std::size_t pass, std::int64_t block, const Tensor& video, const Tensor& audio)>;
 
+  // With all weights in the arena the runtime has.
   static absl::StatusOr<std::unique_ptr<FusionDit>> Load(const Runtime& runtime, const FusionConfig& config,
                                                          const WeightSource& source, PrecisionPolicy policy,
                                                          const Check& check);
+  // With weights from elsewhere, and perhaps with ranks to share the video's tokens with.
+  FusionDit(const Runtime& runtime, const FusionConfig& config, PrecisionPolicy policy,
+            std::unique_ptr<FusionWeights> weights, std::optional<SequenceParallel> ranks);
 
-  struct Pass {
+  // One evaluation of the network, for one or more prompts at once.
+  struct Step {
     double timestep = 0;
     bool first_frame_is_clean = false;  // image-to-video: tokens of frame 0 get timestep 0
-    std::int64_t skip_block = -1;       // skip-layer guidance: this block pair is left out; < 0 for none
+  };
+  struct Pass {
+    std::int64_t skip_block = -1;  // skip-layer guidance: this block pair is left out; < 0 for none
     const TextContext* video_text = nullptr;
     const TextContext* audio_text = nullptr;
   };
+  struct Velocity {
+    Tensor video, audio;
+  };
 
-  // video (C, Lf, Lh, Lw) and audio (La, Ca), f32, to their velocities of the same shapes, f32.
-  absl::Status Forward(const LatentShape& shape, const Pass& pass, const Tensor& video, const Tensor& audio,
-                       const Tensor& video_velocity, const Tensor& audio_velocity, const Check& check,
-                       const Observer& observer = nullptr) const;
+  // video (C, Lf, Lh, Lw) and audio (La, Ca), f32, to the velocities of each pass, of the same shapes, f32.
+  // The passes go through each block pair together, so that weights which come and go do so once a step.
+  // Without passes, a rank only takes its part in that.
+  absl::Status Forward(const LatentShape& shape, const Step& step, std::span<const Pass> passes,
+                       const Tensor& video, const Tensor& audio, std::span<const Velocity> velocities,
+                       const Check& check, const Observer& observer = nullptr) const;
 
   // Text states (n, text_dim), f32, n <= text_len, on the host -> what the blocks attend to. Allocated in the
   // arena.
+  struct TextRequest {
+    Tower tower = Tower::kVideo;
+    HostTensor states;
+  };
+  absl::StatusOr<std::vector<TextContext>> PrepareTexts(std::span<const TextRequest> requests) const;
   absl::StatusOr<TextContext> PrepareText(Tower tower, const HostTensor& states) const;
 
-  // The steps of Forward, for tests and for sharded execution.
-  absl::StatusOr<Tensor> EmbedText(Tower tower, const HostTensor& states) const;  // (text_len, D)
-  absl::StatusOr<TextContext> ContextOf(Tower tower, const Tensor& embedded) const;
-  absl::StatusOr<TimeEmbedding> EmbedTime(Tower tower,
-                                          const std::vector<double>& timesteps) const;     // S timesteps
-  absl::StatusOr<Tensor> PatchVideo(const LatentShape& shape, const Tensor& video) const;  // (Lv, D)
-  absl::StatusOr<Tensor> PatchAudio(const Tensor& audio) const;                            // (La, D)
+  // The steps of Forward, for tests. `params` are those of the step's unit, which a walk gives.
+  FusionWalk Walk(std::vector<FusionUnit> units) const { return {*weights_, std::move(units)}; }
+  absl::StatusOr<Tensor> EmbedText(const FusionParams& params, Tower tower,
+                                   const HostTensor& states) const;  // (text_len, D)
+  absl::StatusOr<TimeEmbedding> EmbedTime(const FusionParams& params, Tower tower,
+                                          const std::vector<double>& timesteps) const;  // S timesteps
+  // Of the tokens in `range`: (its size, D).
+  absl::StatusOr<Tensor> PatchVideo(const FusionParams& params, const LatentShape& shape,
+                                    const ShardRange& range, const Tensor& video) const;
+  // (La, D). Takes the three units after the entry, whose parameters are `entry`.
+  absl::StatusOr<Tensor> PatchAudio(FusionWalk& walk, const FusionParams& entry, const Tensor& audio) const;
   absl::StatusOr<TowerStream> MakeStream(Tower tower, const Tensor& tokens,
-                                         const std::vector<float>& rope) const;
-  absl::StatusOr<Tensor> RunHead(Tower tower, const std::vector<RowSegment>& segments, const Tensor& e,
+                                         std::span<const float> rope) const;
+  absl::StatusOr<Tensor> RunHead(const FusionParams& params, Tower tower,
+                                 const std::vector<RowSegment>& segments, const Tensor& e,
                                  const TowerStream& stream) const;  // (L, out_dim * patch elements)
 
   const FusionConfig& config() const { return config_; }
@@ -91,24 +119,29 @@ class FusionDit {
   const TowerConfig& tower_config(Tower tower) const {
     return tower == Tower::kVideo ? config_.video : config_.audio;
   }
-  const TowerParams& tower_params(Tower tower) const { return tower == Tower::kVideo ? video_ : audio_; }
-  const BlockParams& block(Tower tower, std::int64_t index) const {
-    return (tower == Tower::kVideo ? video_blocks_ : audio_blocks_)[static_cast<std::size_t>(index)];
-  }
   DType compute_dtype() const { return format_.compute; }
 
  private:
-  FusionDit(const Runtime& runtime, const FusionConfig& config, NumberFormat format)
-      : runtime_(runtime), config_(config), format_(format) {}
+  struct Entry;  // what the blocks and the head take from the front of the network
+  struct Lane;   // one pass on its way
 
+  VideoGrid GridOf(const LatentShape& shape) const;
   absl::StatusOr<Tensor> ToCompute(const Tensor& f32, std::string_view what) const;
+  absl::StatusOr<Entry> Enter(FusionWalk& walk, const LatentShape& shape, const Step& step,
+                              const Tensor& video, const Tensor& audio, const SequenceShard* shard) const;
+  absl::StatusOr<std::vector<Lane>> MakeLanes(const Entry& entry, std::span<const Pass> passes) const;
+  absl::Status RunBlocks(FusionWalk& walk, const Entry& entry, std::vector<Lane>& lanes, const Check& check,
+                         const Observer& observer) const;
+  absl::Status Leave(const FusionParams& params, const LatentShape& shape, const Entry& entry,
+                     const Lane& lane, const Velocity& velocity) const;
+  absl::Status PassBy(FusionWalk& walk, const Check& check) const;
   absl::Status WriteVideo(const LatentShape& shape, const Tensor& rows, const Tensor& velocity) const;
 
   Runtime runtime_;
   FusionConfig config_;
   NumberFormat format_;
-  TowerParams video_, audio_;
-  std::vector<BlockParams> video_blocks_, audio_blocks_;
+  std::unique_ptr<FusionWeights> weights_;
+  std::optional<SequenceParallel> ranks_;
 };
 
 }  // namespace ovi

@@ -7,6 +7,7 @@ namespace ovi {
 namespace {
 
 constexpr std::int64_t kAudioKernel = 7;
+constexpr auto kBias = ParamLoader::Bias::kYes;
 
 std::int64_t PatchElements(const TowerConfig& config) {
   std::int64_t elements = 1;
@@ -84,7 +85,7 @@ absl::StatusOr<BlockParams> LoadBlock(ParamLoader& loader, const TowerConfig& c,
   BlockParams p;
   const auto linear = [&](const char* name, std::int64_t out, std::int64_t in,
                           LinearParams& params) -> absl::Status {
-    OVI_ASSIGN_OR_RETURN(params, loader.Linear(at + name, out, in, ParamLoader::Bias::kYes));
+    OVI_ASSIGN_OR_RETURN(params, loader.Linear(at + name, out, in, kBias));
     return absl::OkStatus();
   };
   const auto vector = [&](const char* name, std::int64_t elements, Tensor& tensor) -> absl::Status {
@@ -116,35 +117,63 @@ absl::StatusOr<BlockParams> LoadBlock(ParamLoader& loader, const TowerConfig& c,
   return p;
 }
 
-absl::StatusOr<TowerParams> LoadTower(ParamLoader& loader, const TowerConfig& c, const std::string& tower) {
-  constexpr auto kBias = ParamLoader::Bias::kYes;
-  constexpr auto kNoBias = ParamLoader::Bias::kNone;
-  TowerParams p;
-  if (c.is_video()) {
-    OVI_ASSIGN_OR_RETURN(
-        p.patch, loader.Linear(tower + ".patch_embedding", c.dim, c.in_dim * PatchElements(c), kBias));
-  } else {
-    const std::int64_t hidden = AudioPatchHidden(c.dim);
-    const Extent3 kernel{1, 1, kAudioKernel};
-    OVI_ASSIGN_OR_RETURN(p.patch_conv,
-                         loader.Conv(tower + ".patch_embedding.0", c.dim, c.in_dim, kernel, kBias));
-    OVI_ASSIGN_OR_RETURN(p.patch_w1,
-                         loader.Conv(tower + ".patch_embedding.2.w1", hidden, c.dim, kernel, kNoBias));
-    OVI_ASSIGN_OR_RETURN(p.patch_w2,
-                         loader.Conv(tower + ".patch_embedding.2.w2", c.dim, hidden, kernel, kNoBias));
-    OVI_ASSIGN_OR_RETURN(p.patch_w3,
-                         loader.Conv(tower + ".patch_embedding.2.w3", hidden, c.dim, kernel, kNoBias));
-  }
+absl::Status LoadTextEmbedding(ParamLoader& loader, const TowerConfig& c, const std::string& tower,
+                               TowerParams& p) {
   OVI_ASSIGN_OR_RETURN(p.text_in, loader.Linear(tower + ".text_embedding.0", c.dim, c.text_dim, kBias));
   OVI_ASSIGN_OR_RETURN(p.text_out, loader.Linear(tower + ".text_embedding.2", c.dim, c.dim, kBias));
+  return absl::OkStatus();
+}
+
+absl::Status LoadTimeEmbedding(ParamLoader& loader, const TowerConfig& c, const std::string& tower,
+                               TowerParams& p) {
   OVI_ASSIGN_OR_RETURN(p.time_in, loader.Linear(tower + ".time_embedding.0", c.dim, c.freq_dim, kBias));
   OVI_ASSIGN_OR_RETURN(p.time_out, loader.Linear(tower + ".time_embedding.2", c.dim, c.dim, kBias));
   OVI_ASSIGN_OR_RETURN(p.time_projection,
                        loader.Linear(tower + ".time_projection.1", 6 * c.dim, c.dim, kBias));
+  return absl::OkStatus();
+}
+
+absl::Status LoadVideoPatch(ParamLoader& loader, const TowerConfig& c, const std::string& tower,
+                            TowerParams& p) {
+  OVI_ASSIGN_OR_RETURN(p.patch,
+                       loader.Linear(tower + ".patch_embedding", c.dim, c.in_dim * PatchElements(c), kBias));
+  return absl::OkStatus();
+}
+
+absl::Status LoadAudioPatch(ParamLoader& loader, const TowerConfig& c, const std::string& tower,
+                            AudioPatchLayer layer, TowerParams& p) {
+  const std::int64_t hidden = AudioPatchHidden(c.dim);
+  const Extent3 kernel{1, 1, kAudioKernel};
+  const auto mlp = [&](const char* name, std::int64_t out, std::int64_t in) {
+    return loader.Conv(tower + ".patch_embedding.2." + name, out, in, kernel, ParamLoader::Bias::kNone);
+  };
+  switch (layer) {
+    case AudioPatchLayer::kConv: {
+      OVI_ASSIGN_OR_RETURN(p.patch_conv,
+                           loader.Conv(tower + ".patch_embedding.0", c.dim, c.in_dim, kernel, kBias));
+      return absl::OkStatus();
+    }
+    case AudioPatchLayer::kW1: {
+      OVI_ASSIGN_OR_RETURN(p.patch_w1, mlp("w1", hidden, c.dim));
+      return absl::OkStatus();
+    }
+    case AudioPatchLayer::kW2: {
+      OVI_ASSIGN_OR_RETURN(p.patch_w2, mlp("w2", c.dim, hidden));
+      return absl::OkStatus();
+    }
+    case AudioPatchLayer::kW3: {
+      OVI_ASSIGN_OR_RETURN(p.patch_w3, mlp("w3", hidden, c.dim));
+      return absl::OkStatus();
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status LoadHead(ParamLoader& loader, const TowerConfig& c, const std::string& tower, TowerParams& p) {
   OVI_ASSIGN_OR_RETURN(p.head_modulation, loader.Vector(tower + ".head.modulation", 2 * c.dim));
   OVI_ASSIGN_OR_RETURN(p.head,
                        loader.Linear(tower + ".head.head", c.out_dim * PatchElements(c), c.dim, kBias));
-  return p;
+  return absl::OkStatus();
 }
 
 }  // namespace ovi

@@ -44,7 +44,18 @@ struct TowerParams {
 // `tower` is "video_model" or "audio_model".
 absl::StatusOr<BlockParams> LoadBlock(ParamLoader& loader, const TowerConfig& config,
                                       const std::string& tower, std::int64_t block);
-absl::StatusOr<TowerParams> LoadTower(ParamLoader& loader, const TowerConfig& config,
-                                      const std::string& tower);
+
+// What is outside the blocks, in parts that are used at different times.
+absl::Status LoadTextEmbedding(ParamLoader& loader, const TowerConfig& config, const std::string& tower,
+                               TowerParams& params);
+absl::Status LoadTimeEmbedding(ParamLoader& loader, const TowerConfig& config, const std::string& tower,
+                               TowerParams& params);
+absl::Status LoadVideoPatch(ParamLoader& loader, const TowerConfig& config, const std::string& tower,
+                            TowerParams& params);
+enum class AudioPatchLayer { kConv, kW1, kW2, kW3 };
+absl::Status LoadAudioPatch(ParamLoader& loader, const TowerConfig& config, const std::string& tower,
+                            AudioPatchLayer layer, TowerParams& params);
+absl::Status LoadHead(ParamLoader& loader, const TowerConfig& config, const std::string& tower,
+                      TowerParams& params);
 
 }  // namespace ovi

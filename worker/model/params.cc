@@ -41,18 +41,24 @@ HostTensor ParamLoader::Rounded(const HostTensor& tensor, std::vector<float>& st
   return View(storage, tensor.shape);
 }
 
+bool ParamLoader::IsWanted(const Tensor& tensor) const {
+  return !wanted_ || (tensor.data < wanted_->second && tensor.data + tensor.bytes() > wanted_->first);
+}
+
 absl::StatusOr<LinearParams> ParamLoader::Linear(std::string_view prefix, std::int64_t n, std::int64_t k,
                                                  Bias bias) {
   const std::string name = absl::StrCat(std::string(prefix), ".weight");
   OVI_ASSIGN_OR_RETURN(HostTensor host, Find(name, n * k));
-  std::vector<float> storage;
-  host = Rounded(host, storage);
-  host.shape = {n, k};  // a patch convolution is a linear layer over the flattened patch
   LinearParams params;
   OVI_ASSIGN_OR_RETURN(params.weight,
                        runtime_.backend.AllocateGemmWeight(runtime_.arena, format_.compute, n, k, name));
-  runtime_.stream.Upload(params.weight, host);
-  if (!storage.empty()) OVI_RETURN_IF_ERROR(runtime_.stream.Sync());
+  if (IsWanted(params.weight.storage) || IsWanted(params.weight.scale)) {
+    std::vector<float> storage;
+    host = Rounded(host, storage);
+    host.shape = {n, k};  // a patch convolution is a linear layer over the flattened patch
+    runtime_.stream.Upload(params.weight, host);
+    if (!storage.empty() || host.owner) OVI_RETURN_IF_ERROR(runtime_.stream.Sync());
+  }
   if (bias == Bias::kYes) {
     OVI_ASSIGN_OR_RETURN(params.bias, Vector(absl::StrCat(std::string(prefix), ".bias"), n));
   }
@@ -63,14 +69,16 @@ absl::StatusOr<ConvParams> ParamLoader::Conv(std::string_view prefix, std::int64
                                              const Extent3& kernel, Bias bias) {
   const std::string name = absl::StrCat(std::string(prefix), ".weight");
   OVI_ASSIGN_OR_RETURN(HostTensor host, Find(name, co * ci * kernel[0] * kernel[1] * kernel[2]));
-  std::vector<float> storage;
-  host = Rounded(host, storage);
-  host.shape = KernelShape(co, ci, kernel);
   ConvParams params;
   OVI_ASSIGN_OR_RETURN(params.weight, runtime_.backend.AllocateConvWeight(runtime_.arena, format_.compute, co,
                                                                           ci, kernel, name));
-  runtime_.stream.Upload(params.weight, host);
-  if (!storage.empty()) OVI_RETURN_IF_ERROR(runtime_.stream.Sync());
+  if (IsWanted(params.weight.storage)) {
+    std::vector<float> storage;
+    host = Rounded(host, storage);
+    host.shape = KernelShape(co, ci, kernel);
+    runtime_.stream.Upload(params.weight, host);
+    if (!storage.empty() || host.owner) OVI_RETURN_IF_ERROR(runtime_.stream.Sync());
+  }
   if (bias == Bias::kYes) {
     OVI_ASSIGN_OR_RETURN(params.bias, Vector(absl::StrCat(std::string(prefix), ".bias"), co));
   }
@@ -78,8 +86,8 @@ absl::StatusOr<ConvParams> ParamLoader::Conv(std::string_view prefix, std::int64
 }
 
 absl::StatusOr<Tensor> ParamLoader::Vector(std::string_view name, std::int64_t elements) {
-  OVI_ASSIGN_OR_RETURN(const std::vector<float> values, Values(name, elements));
-  return VectorFrom(values, name);
+  OVI_ASSIGN_OR_RETURN(const HostTensor host, Find(name, elements));
+  return VectorFrom(ToFloats(host), name);
 }
 
 absl::StatusOr<LinearParams> ParamLoader::LinearFrom(std::span<const float> weight, std::int64_t n,
@@ -123,6 +131,7 @@ absl::StatusOr<Tensor> ParamLoader::VectorFrom(std::span<const float> values, st
   if (format_.bf16_weights) RoundToBFloat16(rounded);
   const Shape shape{static_cast<std::int64_t>(rounded.size())};
   OVI_ASSIGN_OR_RETURN(Tensor tensor, runtime_.arena.Allocate(DType::kF32, shape, what));
+  if (!IsWanted(tensor)) return tensor;
   runtime_.stream.Upload(tensor, View(rounded, shape));
   OVI_RETURN_IF_ERROR(runtime_.stream.Sync());
   return tensor;

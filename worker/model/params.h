@@ -2,9 +2,11 @@
 // network's number format and puts it into the arena.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -58,6 +60,10 @@ class ParamLoader {
   // element count.
   absl::StatusOr<std::vector<float>> Values(std::string_view name, std::int64_t elements) const;
 
+  // From now on only tensors that touch device memory from `begin` to before `end` are read and filled; the
+  // others are merely allocated. For a rank that keeps a share of what it loads.
+  void FillOnly(const std::byte* begin, const std::byte* end) { wanted_ = {begin, end}; }
+
   const Runtime& runtime() const { return runtime_; }
   NumberFormat format() const { return format_; }
 
@@ -65,10 +71,12 @@ class ParamLoader {
   absl::StatusOr<HostTensor> Find(std::string_view name, std::int64_t elements) const;
   // `tensor` itself where its values already fit the format, else a rounded copy in `storage`.
   HostTensor Rounded(const HostTensor& tensor, std::vector<float>& storage) const;
+  bool IsWanted(const Tensor& tensor) const;
 
   Runtime runtime_;
   const WeightSource& source_;
   NumberFormat format_;
+  std::optional<std::pair<const std::byte*, const std::byte*>> wanted_;  // nothing: everything
 };
 
 }  // namespace ovi

@@ -3,6 +3,12 @@
 // Activations are f32 under both precision policies; kAsExecuted rounds the weights to bf16. Parameters,
 // caches and results lie in the Runtime's arena from the call that makes them on: the caller's ArenaScope
 // gives them back. Thread-compatible, like the Runtime's stream.
+//
+// On several ranks (RowSharding) each has all parameters and computes its rows of the picture, except at the
+// lowest resolution, where all pixels attend to all: that is computed by all ranks alike. A 3x3 convolution
+// gets one row from each neighbour. The ranks begin and run every clip together; what they make has the same
+// bits as what one makes. Errors of the communicator are returned, and the other ranks then wait for its
+// interruption, as they do after an error on this rank alone.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +19,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "worker/model/config.h"
+#include "worker/model/row_sharding.h"
 #include "worker/model/runtime.h"
 #include "worker/model/video_vae_blocks.h"
 #include "worker/model/video_vae_layout.h"
@@ -34,13 +41,15 @@ class VideoVaeDecoder {
                                                                const WeightSource& source,
                                                                PrecisionPolicy policy);
 
-  // Begins a clip of latent frames of `rows` x `cols`: allocates the convolutions' caches and the result.
-  absl::Status Begin(std::int64_t rows, std::int64_t cols);
+  // Begins a clip of latent frames of `rows` x `cols`, of which this rank decodes its part: allocates the
+  // convolutions' caches and the result.
+  absl::Status Begin(std::int64_t rows, std::int64_t cols, const RowSharding& sharding = {});
 
-  // `latent_frame` (rows, cols, z_dim) f32, normalised. Returns its frames, 1 for the first and
-  // temporal_factor() for every later one: (frames, 16 * rows, 16 * cols, 3) f32, not clamped to -1..1, valid
-  // until the next call. `between_blocks` (may be null) is called often enough to cancel by: its error is
-  // returned. After an error the clip is lost: Begin another.
+  // `latent_frame` (rows, cols, z_dim) f32, normalised, whole on every rank. Returns its frames, 1 for the
+  // first and temporal_factor() for every later one: (frames, 16 * this rank's rows, 16 * cols, 3) f32, not
+  // clamped to -1..1, valid until the next call. `between_blocks` (may be null) is called often enough to
+  // cancel by: its error is returned. A rank without rows computes nothing and does not call it. After an
+  // error the clip is lost: Begin another.
   absl::StatusOr<Tensor> DecodeNext(const Tensor& latent_frame,
                                     const std::function<absl::Status()>& between_blocks);
 
@@ -71,7 +80,11 @@ class VideoVaeDecoder {
   std::vector<Level> levels_;
   video_vae::NormConv head_;
 
-  Tensor result_;                   // (temporal_factor, 16 * rows, 16 * cols, 3)
+  std::int64_t rows_ = 0;  // of the whole latent frame
+  std::int64_t cols_ = 0;
+  ShardRange own_rows_;
+  RowHalo halo_;
+  Tensor result_;                   // (temporal_factor, 16 * own rows, 16 * cols, 3)
   std::int64_t result_frames_ = 0;  // of it, written by this call
   std::int64_t latent_frames_ = 0;  // decoded since Begin
 };
@@ -87,8 +100,9 @@ class VideoVaeEncoder {
 
   // `frames` (F, H, W, 3) f32 in -1..1, with H and W multiples of spatial_factor() and F = 1 + k *
   // temporal_factor(); F = 1 with kImage. INVALID_ARGUMENT otherwise. Returns the mean of the latents,
-  // normalised: (1 + k, h, w, z_dim).
-  absl::StatusOr<Tensor> Encode(const Tensor& frames, const std::function<absl::Status()>& between_blocks);
+  // normalised: (1 + k, h, w, z_dim). Frames and latents are whole on every rank.
+  absl::StatusOr<Tensor> Encode(const Tensor& frames, const std::function<absl::Status()>& between_blocks,
+                                const RowSharding& sharding = {});
 
  private:
   struct Level {
@@ -104,10 +118,15 @@ class VideoVaeEncoder {
 
   absl::Status LoadLevel(ParamLoader& loader, std::size_t index, const VideoVaeLevel& layout);
   absl::Status CheckFrames(const Shape& frames) const;
-  absl::Status Begin(std::int64_t rows, std::int64_t cols);
+  // For a picture of so many latents.
+  absl::Status Begin(std::int64_t rows, std::int64_t cols, const RowSharding& sharding);
   // A chunk: the clip's first frame or the next temporal_factor() frames, to one latent frame.
   absl::Status EncodeChunk(const Tensor& frames, bool first, const Tensor& latent,
                            const BetweenBlocks& between);
+  // All levels on this rank's rows of a chunk: (1, own rows, cols, C), in the caller's ArenaScope.
+  absl::StatusOr<Tensor> RunLevels(const Tensor& frames, bool first, const BetweenBlocks& between);
+  // All ranks' rows, in the caller's ArenaScope.
+  absl::StatusOr<Tensor> WholeFrame(const Tensor& x);
   // Runs a level on `x` and returns its result, in the caller's ArenaScope.
   absl::StatusOr<Tensor> RunLevel(const Level& level, const Tensor& x, bool first,
                                   const BetweenBlocks& between);
@@ -122,6 +141,12 @@ class VideoVaeEncoder {
   video_vae::MiddleBlock middle_;
   video_vae::NormConv head_;
   LinearParams mean_out_;  // of conv1, the rows of the mean; the variance is not used
+
+  RowSharding sharding_;
+  std::int64_t rows_ = 0;  // of the whole latent frame
+  ShardRange own_rows_;
+  RowHalo halo_;
+  RowHalo halving_halo_;  // of the convolutions with stride 2
 };
 
 }  // namespace ovi

@@ -45,11 +45,26 @@ void RunPointwise(const Runtime& runtime, const LinearParams& params, const Tens
       Gemm{.a = FlatPositions(x), .weight = &params.weight, .bias = params.bias, .out = FlatPositions(out)});
 }
 
-absl::Status FrameHistory::Begin(const Runtime& runtime, std::int64_t rows, std::int64_t cols) {
-  rows_ = rows;
+absl::StatusOr<Tensor> WithHalo(const Runtime& runtime, const RowHalo& halo, const Tensor& x) {
+  Tensor frames = x;
+  if (!halo.empty()) {
+    const Shape shape{x.shape[0], halo.above() + x.shape[1] + halo.below(), x.shape[2], x.shape[3]};
+    OVI_ASSIGN_OR_RETURN(frames, runtime.arena.Allocate(DType::kF32, shape, "video autoencoder halo"));
+    for (std::int64_t t = 0; t < x.shape[0]; ++t) {
+      runtime.stream.Copy(halo.Inner(frames.Slice(t, 1)), x.Slice(t, 1));
+    }
+  }
+  OVI_RETURN_IF_ERROR(halo.Exchange(runtime.stream, frames));
+  return frames;
+}
+
+absl::Status FrameHistory::Begin(const Runtime& runtime, std::int64_t rows, std::int64_t cols,
+                                 const RowHalo& halo) {
+  rows_ = halo.above() + rows + halo.below();
   cols_ = cols;
+  halo_ = halo;
   if (frames_ == 0) return absl::OkStatus();
-  OVI_ASSIGN_OR_RETURN(remembered_, runtime.arena.Allocate(DType::kF32, {frames_, rows, cols, channels_},
+  OVI_ASSIGN_OR_RETURN(remembered_, runtime.arena.Allocate(DType::kF32, {frames_, rows_, cols_, channels_},
                                                            "video autoencoder frame history"));
   runtime.stream.Run(Fill{.out = remembered_, .value = 0.0f});
   return absl::OkStatus();
@@ -86,8 +101,8 @@ void CausalConv::Run(const Runtime& runtime, const Tensor& opened, const Tensor&
   runtime.stream.Run(Conv{.in = opened,
                           .weight = &params.weight,
                           .bias = params.bias,
-                          .pad_before = kPadSpace,
-                          .pad_after = kPadSpace,
+                          .pad_before = PadBefore(history.halo()),
+                          .pad_after = PadAfter(history.halo()),
                           .residual = residual,
                           .out = out});
   history.Save(runtime, opened);
@@ -104,7 +119,10 @@ absl::StatusOr<NormConv> NormConv::Load(ParamLoader& loader, const std::string& 
 
 absl::StatusOr<Tensor> NormConv::Prepare(const Runtime& runtime, const Tensor& x) const {
   OVI_ASSIGN_OR_RETURN(const Tensor opened, conv.history.Open(runtime, x.shape[0]));
-  NormTo(runtime, x, gamma, Activation::kSilu, conv.history.Fresh(opened));
+  OVI_RETURN_IF_ERROR(
+      conv.history.FillFresh(runtime, opened, [&](std::int64_t begin, std::int64_t count, const Tensor& to) {
+        NormTo(runtime, x.Slice(begin, count), gamma, Activation::kSilu, to);
+      }));
   return opened;
 }
 
@@ -124,15 +142,17 @@ absl::StatusOr<ResidualBlock> ResidualBlock::Load(ParamLoader& loader, const std
   OVI_ASSIGN_OR_RETURN(block.second,
                        NormConv::Load(loader, residual + ".3.gamma", residual + ".6", co, co, input));
   if (ci != co) {
+    // A convolution and no matrix product, whose bits may depend on the number of rows.
     OVI_ASSIGN_OR_RETURN(block.shortcut,
-                         loader.Linear(prefix + ".shortcut", co, ci, ParamLoader::Bias::kYes));
+                         loader.Conv(prefix + ".shortcut", co, ci, {1, 1, 1}, ParamLoader::Bias::kYes));
   }
   return block;
 }
 
-absl::Status ResidualBlock::Begin(const Runtime& runtime, std::int64_t rows, std::int64_t cols) {
-  OVI_RETURN_IF_ERROR(first.Begin(runtime, rows, cols));
-  return second.Begin(runtime, rows, cols);
+absl::Status ResidualBlock::Begin(const Runtime& runtime, std::int64_t rows, std::int64_t cols,
+                                  const RowHalo& halo) {
+  OVI_RETURN_IF_ERROR(first.Begin(runtime, rows, cols, halo));
+  return second.Begin(runtime, rows, cols, halo);
 }
 
 absl::Status ResidualBlock::Run(const Runtime& runtime, const Tensor& x, const Tensor& hidden,
@@ -142,7 +162,9 @@ absl::Status ResidualBlock::Run(const Runtime& runtime, const Tensor& x, const T
   ArenaScope scope(runtime.arena);
   OVI_ASSIGN_OR_RETURN(const Tensor opened, second.Prepare(runtime, hidden));
   // `hidden` has served: the shortcut's result takes its place.
-  if (shortcut) RunPointwise(runtime, *shortcut, x, hidden);
+  if (shortcut) {
+    runtime.stream.Run(Conv{.in = x, .weight = &shortcut->weight, .bias = shortcut->bias, .out = hidden});
+  }
   second.conv.Run(runtime, opened, /*residual=*/shortcut ? hidden : x, out);
   return absl::OkStatus();
 }
@@ -161,8 +183,9 @@ absl::StatusOr<ResidualChain> ResidualChain::Load(ParamLoader& loader, const std
   return chain;
 }
 
-absl::Status ResidualChain::Begin(const Runtime& runtime, std::int64_t rows, std::int64_t cols) {
-  for (ResidualBlock& block : blocks) OVI_RETURN_IF_ERROR(block.Begin(runtime, rows, cols));
+absl::Status ResidualChain::Begin(const Runtime& runtime, std::int64_t rows, std::int64_t cols,
+                                  const RowHalo& halo) {
+  for (ResidualBlock& block : blocks) OVI_RETURN_IF_ERROR(block.Begin(runtime, rows, cols, halo));
   return absl::OkStatus();
 }
 

@@ -10,7 +10,6 @@ namespace ovi {
 
 using video_vae::CausalConv;
 using video_vae::FrameHistory;
-using video_vae::kPadSpace;
 using video_vae::MiddleBlock;
 using video_vae::NormConv;
 using video_vae::Pause;
@@ -75,33 +74,39 @@ absl::Status VideoVaeDecoder::LoadLevel(ParamLoader& loader, std::size_t index, 
   return absl::OkStatus();
 }
 
-absl::Status VideoVaeDecoder::Begin(std::int64_t rows, std::int64_t cols) {
+absl::Status VideoVaeDecoder::Begin(std::int64_t rows, std::int64_t cols, const RowSharding& sharding) {
   latent_frames_ = 0;
+  rows_ = rows;
+  cols_ = cols;
+  own_rows_ = sharding.RowsOfThisRank(rows);
+  halo_ = RowHalo(sharding, RowHalo::Reads::kAboveAndBelow);
   const std::int64_t factor = config_.spatial_factor();
-  OVI_ASSIGN_OR_RETURN(result_, runtime_.arena.Allocate(
-                                    DType::kF32, {config_.temporal_factor(), factor * rows, factor * cols, 3},
-                                    "decoded frames"));
+  const Shape result_shape{config_.temporal_factor(), factor * own_rows_.size(), factor * cols, 3};
+  OVI_ASSIGN_OR_RETURN(result_, runtime_.arena.Allocate(DType::kF32, result_shape, "decoded frames"));
+  if (own_rows_.size() == 0) return absl::OkStatus();
   OVI_RETURN_IF_ERROR(conv_in_.history.Begin(runtime_, rows, cols));
   OVI_RETURN_IF_ERROR(middle_.Begin(runtime_, rows, cols));
+  std::int64_t level_rows = own_rows_.size();
   for (Level& level : levels_) {
-    OVI_RETURN_IF_ERROR(level.residuals.Begin(runtime_, rows, cols));
-    if (level.layout.time) OVI_RETURN_IF_ERROR(level.history.Begin(runtime_, rows, cols));
-    rows *= level.layout.space_factor();
+    OVI_RETURN_IF_ERROR(level.residuals.Begin(runtime_, level_rows, cols, halo_));
+    if (level.layout.time) OVI_RETURN_IF_ERROR(level.history.Begin(runtime_, level_rows, cols, halo_));
+    level_rows *= level.layout.space_factor();
     cols *= level.layout.space_factor();
   }
-  return head_.Begin(runtime_, rows, cols);
+  return head_.Begin(runtime_, level_rows, cols, halo_);
 }
 
 absl::StatusOr<Tensor> VideoVaeDecoder::DecodeNext(const Tensor& latent_frame,
                                                    const std::function<absl::Status()>& between_blocks) {
-  const std::int64_t rows = result_.shape[1] / config_.spatial_factor();
-  const std::int64_t cols = result_.shape[2] / config_.spatial_factor();
-  const Shape latent_shape{1, rows, cols, config_.z_dim};
+  if (own_rows_.size() == 0) {
+    return result_.Slice(0, latent_frames_++ == 0 ? 1 : config_.temporal_factor());
+  }
+  const Shape latent_shape{1, rows_, cols_, config_.z_dim};
   result_frames_ = 0;
 
   ArenaScope scope(runtime_.arena);
   OVI_ASSIGN_OR_RETURN(const Tensor x, runtime_.arena.Allocate(
-                                           DType::kF32, {1, rows, cols, levels_.front().layout.in_channels},
+                                           DType::kF32, {1, rows_, cols_, levels_.front().layout.in_channels},
                                            "video decoder input"));
   {
     ArenaScope latent_scope(runtime_.arena);
@@ -115,7 +120,7 @@ absl::StatusOr<Tensor> VideoVaeDecoder::DecodeNext(const Tensor& latent_frame,
     conv_in_.Run(runtime_, opened, /*residual=*/{}, x);
   }
   OVI_RETURN_IF_ERROR(middle_.Run(runtime_, x, between_blocks));
-  OVI_RETURN_IF_ERROR(DecodeFrom(0, x, between_blocks));
+  OVI_RETURN_IF_ERROR(DecodeFrom(0, RowsOf(x, own_rows_.begin, own_rows_.size()), between_blocks));
   ++latent_frames_;
   return result_.Slice(0, result_frames_);
 }
@@ -157,30 +162,42 @@ absl::Status VideoVaeDecoder::DecodeFrom(std::size_t index, const Tensor& x, con
 // x (1, H, W, C) to out (1 or 2, 2H, 2W, C).
 absl::Status VideoVaeDecoder::Enlarge(const Level& level, const Tensor& x, const Tensor& out) {
   ArenaScope scope(runtime_.arena);
-  OVI_ASSIGN_OR_RETURN(const Tensor large, runtime_.arena.Allocate(DType::kF32, out.Slice(0, 1).shape,
-                                                                   "video decoder enlarged frame"));
-  // The first frame of a clip passes by the temporal convolution, which does not even remember it.
+  const std::int64_t halo_rows = halo_.above() + halo_.below();
+  const std::int64_t cols = x.shape[2];
+  const std::int64_t channels = x.shape[3];
+  const Shape shape{1, x.shape[1] + halo_rows, cols, channels};
+  OVI_ASSIGN_OR_RETURN(const Tensor large,
+                       runtime_.arena.Allocate(DType::kF32, {1, 2 * shape[1], 2 * cols, channels},
+                                               "video decoder enlarged frame"));
+  // The first frame of a clip passes by the temporal convolution, which does not even remember it. Halo rows
+  // are exchanged before it, once for both of its frames, rather than after the enlargement.
   const bool through_time = level.layout.time && latent_frames_ > 0;
   Tensor opened;
-  Tensor frame = x;
+  Tensor frame;
   if (through_time) {
     OVI_ASSIGN_OR_RETURN(frame,
-                         runtime_.arena.Allocate(DType::kF32, x.shape, "video decoder interpolated frame"));
+                         runtime_.arena.Allocate(DType::kF32, shape, "video decoder interpolated frame"));
     OVI_ASSIGN_OR_RETURN(opened, level.history.Open(runtime_, 1));
-    runtime_.stream.Copy(level.history.Fresh(opened), x);
+    OVI_RETURN_IF_ERROR(level.history.FillFresh(
+        runtime_, opened,
+        [&](std::int64_t, std::int64_t, const Tensor& to) { runtime_.stream.Copy(to, x); }));
     level.history.Save(runtime_, opened);
+  } else {
+    OVI_ASSIGN_OR_RETURN(frame, video_vae::WithHalo(runtime_, halo_, x));
   }
+  // One of the two rows that a halo row becomes is next to this rank's.
+  const Tensor large_read = RowsOf(large, halo_.above(), 2 * x.shape[1] + halo_rows);
   for (std::int64_t t = 0; t < out.shape[0]; ++t) {
     if (through_time) {
       const ConvParams& params = t == 0 ? level.time_even : level.time_odd;
       runtime_.stream.Run(Conv{.in = opened, .weight = &params.weight, .bias = params.bias, .out = frame});
     }
     runtime_.stream.Run(Upsample{.in = frame, .out = large});
-    runtime_.stream.Run(Conv{.in = large,
+    runtime_.stream.Run(Conv{.in = large_read,
                              .weight = &level.resample.weight,
                              .bias = level.resample.bias,
-                             .pad_before = kPadSpace,
-                             .pad_after = kPadSpace,
+                             .pad_before = video_vae::PadBefore(halo_),
+                             .pad_after = video_vae::PadAfter(halo_),
                              .out = out.Slice(t, 1)});
   }
   return absl::OkStatus();

@@ -86,30 +86,41 @@ absl::Status VideoVaeEncoder::CheckFrames(const Shape& frames) const {
   return absl::OkStatus();
 }
 
-absl::Status VideoVaeEncoder::Begin(std::int64_t rows, std::int64_t cols) {
-  OVI_RETURN_IF_ERROR(conv_in_.history.Begin(runtime_, rows, cols));
-  for (Level& level : levels_) {
-    OVI_RETURN_IF_ERROR(level.residuals.Begin(runtime_, rows, cols));
-    rows /= level.layout.space_factor();
-    cols /= level.layout.space_factor();
-    if (level.layout.time) OVI_RETURN_IF_ERROR(level.history.Begin(runtime_, rows, cols));
-  }
+absl::Status VideoVaeEncoder::Begin(std::int64_t rows, std::int64_t cols, const RowSharding& sharding) {
+  sharding_ = sharding;
+  rows_ = rows;
+  own_rows_ = sharding.RowsOfThisRank(rows);
+  halo_ = RowHalo(sharding, RowHalo::Reads::kAboveAndBelow);
+  halving_halo_ = RowHalo(sharding, RowHalo::Reads::kBelow);
   OVI_RETURN_IF_ERROR(middle_.Begin(runtime_, rows, cols));
-  return head_.Begin(runtime_, rows, cols);
+  OVI_RETURN_IF_ERROR(head_.Begin(runtime_, rows, cols));
+  if (own_rows_.size() == 0) return absl::OkStatus();
+  const std::int64_t factor = config_.spatial_factor() / config_.patch;
+  std::int64_t level_rows = factor * own_rows_.size();
+  cols *= factor;
+  OVI_RETURN_IF_ERROR(conv_in_.history.Begin(runtime_, level_rows, cols, halo_));
+  for (Level& level : levels_) {
+    OVI_RETURN_IF_ERROR(level.residuals.Begin(runtime_, level_rows, cols, halo_));
+    level_rows /= level.layout.space_factor();
+    cols /= level.layout.space_factor();
+    if (level.layout.time) OVI_RETURN_IF_ERROR(level.history.Begin(runtime_, level_rows, cols));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<Tensor> VideoVaeEncoder::Encode(const Tensor& frames,
-                                               const std::function<absl::Status()>& between_blocks) {
+                                               const std::function<absl::Status()>& between_blocks,
+                                               const RowSharding& sharding) {
   OVI_RETURN_IF_ERROR(CheckFrames(frames.shape));
   const std::int64_t time = config_.temporal_factor();
-  const std::int64_t space = config_.spatial_factor();
   const std::int64_t latent_frames = 1 + (frames.shape[0] - 1) / time;
-  OVI_ASSIGN_OR_RETURN(const Tensor latents, runtime_.arena.Allocate(DType::kF32,
-                                                                     {latent_frames, frames.shape[1] / space,
-                                                                      frames.shape[2] / space, config_.z_dim},
-                                                                     "encoded latents"));
+  const std::int64_t rows = frames.shape[1] / config_.spatial_factor();
+  const std::int64_t cols = frames.shape[2] / config_.spatial_factor();
+  OVI_ASSIGN_OR_RETURN(
+      const Tensor latents,
+      runtime_.arena.Allocate(DType::kF32, {latent_frames, rows, cols, config_.z_dim}, "encoded latents"));
   ArenaScope scope(runtime_.arena);
-  OVI_RETURN_IF_ERROR(Begin(frames.shape[1] / config_.patch, frames.shape[2] / config_.patch));
+  OVI_RETURN_IF_ERROR(Begin(rows, cols, sharding));
   for (std::int64_t t = 0; t < latent_frames; ++t) {
     const Tensor chunk = t == 0 ? frames.Slice(0, 1) : frames.Slice(1 + (t - 1) * time, time);
     OVI_RETURN_IF_ERROR(EncodeChunk(chunk, t == 0, latents.Slice(t, 1), between_blocks));
@@ -123,27 +134,9 @@ absl::StatusOr<Tensor> VideoVaeEncoder::Encode(const Tensor& frames,
 
 absl::Status VideoVaeEncoder::EncodeChunk(const Tensor& frames, bool first, const Tensor& latent,
                                           const BetweenBlocks& between) {
-  const std::int64_t patch = config_.patch;
-  const std::int64_t count = frames.shape[0];
-  const std::int64_t rows = frames.shape[1] / patch;
-  const std::int64_t cols = frames.shape[2] / patch;
   ArenaScope scope(runtime_.arena);
-  OVI_ASSIGN_OR_RETURN(
-      Tensor x,
-      runtime_.arena.Allocate(DType::kF32, {count, rows, cols, config_.encoder_dim}, "video encoder input"));
-  {
-    ArenaScope patch_scope(runtime_.arena);
-    OVI_ASSIGN_OR_RETURN(const Tensor opened, conv_in_.history.Open(runtime_, count));
-    // A patch's channels are (colour, column, row), row fastest: (t, y, q, x, r, c) to (t, y, x, c, r, q).
-    runtime_.stream.Run(
-        Permute{.in = frames.Reshaped({count, rows, patch, cols, patch, 3}),
-                .axes = {0, 1, 3, 5, 4, 2},
-                .out = conv_in_.history.Fresh(opened).Reshaped({count, rows, cols, 3, patch, patch})});
-    conv_in_.Run(runtime_, opened, /*residual=*/{}, x);
-  }
-  for (const Level& level : levels_) {
-    OVI_ASSIGN_OR_RETURN(x, RunLevel(level, x, first, between));
-  }
+  OVI_ASSIGN_OR_RETURN(const Tensor own, RunLevels(frames, first, between));
+  OVI_ASSIGN_OR_RETURN(const Tensor x, WholeFrame(own));
   OVI_RETURN_IF_ERROR(middle_.Run(runtime_, x, between));
   OVI_ASSIGN_OR_RETURN(
       const Tensor moments,
@@ -152,6 +145,48 @@ absl::Status VideoVaeEncoder::EncodeChunk(const Tensor& frames, bool first, cons
   OVI_RETURN_IF_ERROR(head_.Run(runtime_, x, moments));
   video_vae::RunPointwise(runtime_, mean_out_, moments, latent);
   return absl::OkStatus();
+}
+
+absl::StatusOr<Tensor> VideoVaeEncoder::RunLevels(const Tensor& frames, bool first,
+                                                  const BetweenBlocks& between) {
+  const std::int64_t patch = config_.patch;
+  const std::int64_t factor = config_.spatial_factor();
+  const std::int64_t rows = own_rows_.size() * factor / patch;
+  const std::int64_t cols = frames.shape[2] / patch;
+  if (rows == 0) {
+    return runtime_.arena.Allocate(
+        DType::kF32, {1, 0, frames.shape[2] / factor, levels_.back().layout.out_channels}, "no rows");
+  }
+  OVI_ASSIGN_OR_RETURN(
+      Tensor x, runtime_.arena.Allocate(DType::kF32, {frames.shape[0], rows, cols, config_.encoder_dim},
+                                        "video encoder input"));
+  {
+    ArenaScope patch_scope(runtime_.arena);
+    OVI_ASSIGN_OR_RETURN(const Tensor opened, conv_in_.history.Open(runtime_, frames.shape[0]));
+    // A patch's channels are (colour, column, row), row fastest: (t, y, q, x, r, c) to (t, y, x, c, r, q).
+    OVI_RETURN_IF_ERROR(conv_in_.history.FillFresh(
+        runtime_, opened, [&](std::int64_t begin, std::int64_t count, const Tensor& to) {
+          const Tensor pixels =
+              RowsOf(frames.Slice(begin, count), own_rows_.begin * factor, own_rows_.size() * factor);
+          runtime_.stream.Run(Permute{.in = pixels.Reshaped({count, rows, patch, cols, patch, 3}),
+                                      .axes = {0, 1, 3, 5, 4, 2},
+                                      .out = to.Reshaped({count, rows, cols, 3, patch, patch})});
+        }));
+    conv_in_.Run(runtime_, opened, /*residual=*/{}, x);
+  }
+  for (const Level& level : levels_) {
+    OVI_ASSIGN_OR_RETURN(x, RunLevel(level, x, first, between));
+  }
+  return x;
+}
+
+absl::StatusOr<Tensor> VideoVaeEncoder::WholeFrame(const Tensor& x) {
+  if (sharding_.communicator == nullptr) return x;
+  OVI_ASSIGN_OR_RETURN(const Tensor whole,
+                       runtime_.arena.Allocate(DType::kF32, {1, rows_, x.shape[2], x.shape[3]},
+                                               "video encoder lowest resolution"));
+  OVI_RETURN_IF_ERROR(AllGatherRows(sharding_, &runtime_.stream, x, whole));
+  return whole;
 }
 
 absl::StatusOr<Tensor> VideoVaeEncoder::RunLevel(const Level& level, const Tensor& x, bool first,
@@ -180,12 +215,14 @@ absl::StatusOr<Tensor> VideoVaeEncoder::RunLevel(const Level& level, const Tenso
 
 // x (T, H, W, C) to out (T or T / 2, H / 2, W / 2, C).
 absl::Status VideoVaeEncoder::Shrink(const Level& level, const Tensor& x, bool first, const Tensor& out) {
+  ArenaScope scope(runtime_.arena);
+  OVI_ASSIGN_OR_RETURN(const Tensor in, video_vae::WithHalo(runtime_, halving_halo_, x));
   const auto halve_space = [&](const Tensor& to) {
-    runtime_.stream.Run(Conv{.in = x,
+    runtime_.stream.Run(Conv{.in = in,
                              .weight = &level.resample.weight,
                              .bias = level.resample.bias,
                              .stride = {1, 2, 2},
-                             .pad_after = {0, 1, 1},
+                             .pad_after = video_vae::PadAfter(halving_halo_),
                              .out = to});
   };
   if (!level.layout.time) {
@@ -195,7 +232,6 @@ absl::Status VideoVaeEncoder::Shrink(const Level& level, const Tensor& x, bool f
     halve_space(out);
     level.history.Save(runtime_, out);
   } else {
-    ArenaScope scope(runtime_.arena);
     OVI_ASSIGN_OR_RETURN(const Tensor opened, level.history.Open(runtime_, x.shape[0]));
     halve_space(level.history.Fresh(opened));
     runtime_.stream.Run(Conv{.in = opened,

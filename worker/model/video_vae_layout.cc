@@ -60,6 +60,11 @@ class Table {
   std::vector<TensorSpec> specs_;
 };
 
+// Channels of all 3x3x3 convolutions' inputs in a chain of so many residual blocks.
+std::int64_t ResidualInputs(const VideoVaeLevel& level, std::int64_t blocks) {
+  return level.in_channels + (2 * blocks - 1) * level.out_channels;
+}
+
 }  // namespace
 
 std::vector<VideoVaeLevel> VideoVaeEncoderLevels(const VideoVaeConfig& config) {
@@ -106,6 +111,37 @@ absl::Status CheckVideoVaeConfig(const VideoVaeConfig& config) {
       return refuse("decoder", level);
   }
   return absl::OkStatus();
+}
+
+HaloBytes VideoVaeDecoderHaloBytes(const VideoVaeConfig& config, std::int64_t latent_frames,
+                                   std::int64_t cols) {
+  std::int64_t values = 0;
+  std::int64_t later_frames = latent_frames - 1;  // the first stays one frame through all levels
+  for (const VideoVaeLevel& level : VideoVaeDecoderLevels(config)) {
+    // Every residual block's two convolutions, then the frame to be enlarged or the head.
+    const std::int64_t channels = ResidualInputs(level, config.res_blocks + 1) + level.out_channels;
+    values += (1 + later_frames) * cols * channels;
+    cols *= level.space_factor();
+    later_frames *= level.time_factor();
+  }
+  const std::int64_t bytes = values * std::int64_t{sizeof(float)};
+  return {.above = bytes, .below = bytes};
+}
+
+HaloBytes VideoVaeEncoderHaloBytes(const VideoVaeConfig& config, std::int64_t latent_frames,
+                                   std::int64_t cols) {
+  cols *= config.spatial_factor() / config.patch;
+  std::int64_t later_frames = (latent_frames - 1) * config.temporal_factor();
+  std::int64_t values = (1 + later_frames) * cols * 3 * config.patch * config.patch;
+  std::int64_t values_halved = 0;  // of the frames to be halved, which only read below their rows
+  for (const VideoVaeLevel& level : VideoVaeEncoderLevels(config)) {
+    values += (1 + later_frames) * cols * ResidualInputs(level, config.res_blocks);
+    if (level.resamples) values_halved += (1 + later_frames) * cols * level.out_channels;
+    cols /= level.space_factor();
+    later_frames /= level.time_factor();
+  }
+  return {.above = (values + values_halved) * std::int64_t{sizeof(float)},
+          .below = values * std::int64_t{sizeof(float)}};
 }
 
 std::vector<TensorSpec> VideoVaeTensors(const VideoVaeConfig& config) {

@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "worker/model/config.h"
+#include "worker/parallel/shards.h"
 #include "worker/weights/check_tensors.h"
 
 namespace ovi {
@@ -31,6 +32,13 @@ std::vector<VideoVaeLevel> VideoVaeDecoderLevels(const VideoVaeConfig& config);
 
 // INVALID_ARGUMENT when a level's channels do not divide as its parameter-free shortcut needs.
 absl::Status CheckVideoVaeConfig(const VideoVaeConfig& config);
+
+// The rows that a rank with two neighbours sends them in a clip of `latent_frames` of `cols` latents a row
+// (worker/model/row_sharding.h): f32, of decoding and of encoding.
+HaloBytes VideoVaeDecoderHaloBytes(const VideoVaeConfig& config, std::int64_t latent_frames,
+                                   std::int64_t cols);
+HaloBytes VideoVaeEncoderHaloBytes(const VideoVaeConfig& config, std::int64_t latent_frames,
+                                   std::int64_t cols);
 
 // Every tensor of the checkpoint, in its order: encoder, conv1, conv2, decoder.
 std::vector<TensorSpec> VideoVaeTensors(const VideoVaeConfig& config);

@@ -67,4 +67,22 @@ std::int64_t VideoExchangeBytesPerBlock(const VideoExchange& exchange, int rank)
          exchange.element_bytes;
 }
 
+RowNeighbours NeighboursOf(std::span<const ShardRange> rows, int rank) {
+  const auto self = static_cast<std::size_t>(rank);
+  OVI_CHECK(rank >= 0 && self < rows.size());
+  RowNeighbours neighbours;
+  if (rows[self].size() == 0) return neighbours;
+  for (std::size_t other = 0; other < rows.size(); ++other) {
+    if (other == self || rows[other].size() == 0) continue;
+    if (rows[other].end == rows[self].begin) neighbours.above = static_cast<int>(other);
+    if (rows[other].begin == rows[self].end) neighbours.below = static_cast<int>(other);
+  }
+  return neighbours;
+}
+
+std::int64_t HaloBytesSent(const HaloBytes& bytes, std::span<const ShardRange> rows, int rank) {
+  const RowNeighbours neighbours = NeighboursOf(rows, rank);
+  return (neighbours.above ? bytes.above : 0) + (neighbours.below ? bytes.below : 0);
+}
+
 }  // namespace ovi

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -48,8 +49,30 @@ struct VideoExchange {
 // and the attention's output of its heads for the others' tokens. To the byte what the communicator counts.
 std::int64_t VideoExchangeBytesPerBlock(const VideoExchange& exchange, int rank);
 
-// What the communicator counts for one operation on a rank of `ranks`. All-gather: `own_bytes` is the rank's
+// Whose rows lie next to a rank's, above (before) and below: the nearest ranks that have any. None at the
+// picture's edges, and none for a rank without rows.
+struct RowNeighbours {
+  std::optional<int> above;
+  std::optional<int> below;
+
+  bool operator==(const RowNeighbours&) const = default;
+};
+RowNeighbours NeighboursOf(std::span<const ShardRange> rows, int rank);
+
+// What a rank passes to the ranks above and below it, to the byte what the communicator counts.
+struct HaloBytes {
+  std::int64_t above = 0;
+  std::int64_t below = 0;
+};
+// Of `bytes`, which a rank with neighbours on both sides sends, what `rank` sends.
+std::int64_t HaloBytesSent(const HaloBytes& bytes, std::span<const ShardRange> rows, int rank);
+
+// What the communicator counts for one operation on a rank of `ranks`. Gather: `own_bytes` is the rank's
+// part, and the root sends none. All-gather: `own_bytes` is the rank's
 // part. Broadcast: `bytes` for the root, 0 for the others.
+constexpr std::int64_t GatherBytesSent(std::int64_t own_bytes, bool is_root) {
+  return is_root ? 0 : own_bytes;
+}
 constexpr std::int64_t AllGatherBytesSent(std::int64_t own_bytes, int ranks) {
   return own_bytes * (ranks - 1);
 }

@@ -13,19 +13,20 @@
 namespace ovi {
 namespace {
 
-// What the leading rank tells the other before they denoise: the states its passes attend to, and the first
-// frame.
-absl::Status SendInputs(GuidanceLink& link, const PromptStates& prompts, std::span<const float> first_frame) {
-  OVI_RETURN_IF_ERROR(link.Send(prompts.video_negative.values));
-  OVI_RETURN_IF_ERROR(link.Send(prompts.audio_negative.values));
-  return link.Send(first_frame);
-}
-
-absl::Status ReceiveStates(GuidanceLink& link, std::int64_t dim, TextStates& states) {
-  OVI_RETURN_IF_ERROR(link.Receive(states.values));
+// Every rank gets the states that the leader has.
+absl::Status ShareStates(RankGroup& ranks, std::int64_t dim, TextStates& states) {
+  OVI_RETURN_IF_ERROR(ranks.FromLeader(states.values));
   states.dim = dim;
   states.tokens = static_cast<std::int64_t>(states.values.size()) / dim;
   return absl::OkStatus();
+}
+
+absl::Status ShareInputs(RankGroup& ranks, std::int64_t dim, PromptStates& prompts,
+                         std::vector<float>& first_frame) {
+  for (TextStates* states : {&prompts.positive, &prompts.video_negative, &prompts.audio_negative}) {
+    OVI_RETURN_IF_ERROR(ShareStates(ranks, dim, *states));
+  }
+  return ranks.FromLeader(first_frame);
 }
 
 }  // namespace
@@ -80,18 +81,23 @@ absl::StatusOr<PromptStates> Engine::EncodePrompts(const Runtime& runtime, const
 
 absl::Status Engine::DenoiseClip(const Runtime& runtime, const ClipRequest& clip, const PromptStates& prompts,
                                  std::span<const float> first_frame, const ClipInputs& inputs,
-                                 const Control& control, GuidanceLink* link, Latents& latents) const {
+                                 const Control& control, RankGroup* ranks, Latents& latents) const {
   if (inputs.noise) {
     latents = *inputs.noise;
   } else {
     OVI_ASSIGN_OR_RETURN(latents, MakeNoise(clip));
   }
   ArenaScope scope(runtime.arena);
-  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> source, open_weights_(model_.fusion_weights));
-  OVI_ASSIGN_OR_RETURN(
-      const std::unique_ptr<FusionDit> dit,
-      FusionDit::Load(runtime, model_.fusion, *source, clip.policy, [&control] { return control.Check(); }));
-  return ovi::Denoise(*dit, clip, prompts, first_frame, control, inputs.observer, latents, link);
+  OVI_ASSIGN_OR_RETURN(std::unique_ptr<WeightSource> source, open_weights_(model_.fusion_weights));
+  source = MergeLoras(std::move(source), inputs.loras);
+  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<FusionDit> dit,
+                       LoadDit(runtime, model_.fusion, *source, clip.policy, control, ranks));
+  OVI_RETURN_IF_ERROR(
+      ovi::Denoise(*dit, clip, prompts, first_frame, control, inputs.observer, latents, ranks));
+  if (ranks == nullptr) return absl::OkStatus();
+  // A spare rank has none, and those of ranks with other processors may differ in the last bits.
+  OVI_RETURN_IF_ERROR(ranks->FromLeader(latents.video));
+  return ranks->FromLeader(latents.audio);
 }
 
 absl::Status Engine::Decode(const Runtime& runtime, const ClipRequest& clip, const ClipInputs& inputs,
@@ -130,53 +136,57 @@ absl::Status Engine::Decode(const Runtime& runtime, const ClipRequest& clip, con
   return sink.Finish();
 }
 
-absl::StatusOr<ClipReport> Engine::Generate(const ClipRequest& clip, const ClipInputs& inputs,
-                                            const Control& control, ClipSink& sink, GuidanceLink* link) {
-  OVI_CHECK(link == nullptr || link->pass() == GuidancePass::kPositive);
-  if (!clip.needs_negative_pass()) link = nullptr;
+absl::Status Engine::Encode(const Runtime& runtime, const ClipRequest& clip, const ClipInputs& inputs,
+                            const Control& control, PromptStates& prompts, std::vector<float>& first_frame) {
+  const int steps = clip.image_to_video ? 2 : 1;
+  if (control.on_progress) control.on_progress({Stage::kEncode, 0, steps, 0});
+  OVI_ASSIGN_OR_RETURN(prompts, EncodePrompts(runtime, clip, control));
+  if (control.on_progress) control.on_progress({Stage::kEncode, 1, steps, 0});
+  if (!clip.image_to_video) return absl::OkStatus();
+  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> source, open_weights_(model_.video_vae_weights));
+  OVI_ASSIGN_OR_RETURN(first_frame, EncodeFirstFrame(runtime, model_.video_vae, *source, clip.policy,
+                                                     inputs.image, clip.size, control));
+  if (control.on_progress) control.on_progress({Stage::kEncode, 2, steps, 0});
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ClipReport> Engine::MakeClip(const ClipRequest& clip, const ClipInputs& inputs,
+                                            const Control& control, ClipSink* sink, RankGroup* ranks) {
   // A fresh stream for every clip: an error sticks to the one it happened on.
   OVI_ASSIGN_OR_RETURN(const std::unique_ptr<Stream> stream, backend_.NewStream());
   const Runtime runtime{backend_, *stream, *arena_};
   ClipReport report;
   PromptStates prompts;
   std::vector<float> first_frame;
+  // Its size is known before its values are.
+  if (sink == nullptr && clip.image_to_video) {
+    first_frame.resize(
+        static_cast<std::size_t>(clip.latent.channels * clip.latent.rows * clip.latent.columns));
+  }
   OVI_RETURN_IF_ERROR(Measured(Stage::kEncode, inputs, report, [&]() -> absl::Status {
-    const int steps = clip.image_to_video ? 2 : 1;
-    if (control.on_progress) control.on_progress({Stage::kEncode, 0, steps, 0});
-    OVI_ASSIGN_OR_RETURN(prompts, EncodePrompts(runtime, clip, control));
-    if (control.on_progress) control.on_progress({Stage::kEncode, 1, steps, 0});
-    if (!clip.image_to_video) return absl::OkStatus();
-    OVI_ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> source, open_weights_(model_.video_vae_weights));
-    OVI_ASSIGN_OR_RETURN(first_frame, EncodeFirstFrame(runtime, model_.video_vae, *source, clip.policy,
-                                                       inputs.image, clip.size, control));
-    if (control.on_progress) control.on_progress({Stage::kEncode, 2, steps, 0});
-    return absl::OkStatus();
+    if (sink != nullptr) OVI_RETURN_IF_ERROR(Encode(runtime, clip, inputs, control, prompts, first_frame));
+    return ranks == nullptr ? absl::OkStatus() : ShareInputs(*ranks, model_.text.dim, prompts, first_frame);
   }));
-  if (link != nullptr) OVI_RETURN_IF_ERROR(SendInputs(*link, prompts, first_frame));
   OVI_RETURN_IF_ERROR(Measured(Stage::kDenoise, inputs, report, [&] {
-    return DenoiseClip(runtime, clip, prompts, first_frame, inputs, control, link, report.latents);
+    return DenoiseClip(runtime, clip, prompts, first_frame, inputs, control, ranks, report.latents);
   }));
-  OVI_RETURN_IF_ERROR(Measured(Stage::kDecode, inputs, report,
-                               [&] { return Decode(runtime, clip, inputs, report.latents, control, sink); }));
+  if (sink == nullptr) return report;
+  OVI_RETURN_IF_ERROR(Measured(Stage::kDecode, inputs, report, [&] {
+    return Decode(runtime, clip, inputs, report.latents, control, *sink);
+  }));
   return report;
 }
 
+absl::StatusOr<ClipReport> Engine::Generate(const ClipRequest& clip, const ClipInputs& inputs,
+                                            const Control& control, ClipSink& sink, RankGroup* ranks) {
+  OVI_CHECK(ranks == nullptr || ranks->leads());
+  return MakeClip(clip, inputs, control, &sink, ranks);
+}
+
 absl::StatusOr<ClipReport> Engine::Assist(const ClipRequest& clip, const ClipInputs& inputs,
-                                          const Control& control, GuidanceLink& link) {
-  OVI_CHECK(link.pass() == GuidancePass::kNegative);
-  ClipReport report;
-  if (!clip.needs_negative_pass()) return report;
-  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<Stream> stream, backend_.NewStream());
-  const Runtime runtime{backend_, *stream, *arena_};
-  PromptStates prompts;
-  std::vector<float> first_frame;
-  OVI_RETURN_IF_ERROR(ReceiveStates(link, model_.text.dim, prompts.video_negative));
-  OVI_RETURN_IF_ERROR(ReceiveStates(link, model_.text.dim, prompts.audio_negative));
-  OVI_RETURN_IF_ERROR(link.Receive(first_frame));
-  OVI_RETURN_IF_ERROR(Measured(Stage::kDenoise, inputs, report, [&] {
-    return DenoiseClip(runtime, clip, prompts, first_frame, inputs, control, &link, report.latents);
-  }));
-  return report;
+                                          const Control& control, RankGroup& ranks) {
+  OVI_CHECK(!ranks.leads());
+  return MakeClip(clip, inputs, control, nullptr, &ranks);
 }
 
 }  // namespace ovi

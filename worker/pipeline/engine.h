@@ -13,10 +13,11 @@
 #include "kernels/backend.h"
 #include "worker/model/text/tokenizer.h"
 #include "worker/pipeline/clip_request.h"
-#include "worker/pipeline/guidance_link.h"
 #include "worker/pipeline/model_folder.h"
 #include "worker/pipeline/progress.h"
+#include "worker/pipeline/rank_group.h"
 #include "worker/pipeline/stages.h"
+#include "worker/weights/lora.h"
 #include "worker/weights/weight_source.h"
 
 namespace ovi {
@@ -47,9 +48,10 @@ struct StageReport {
 
 // What a clip may bring along besides its request.
 struct ClipInputs {
-  std::vector<float> image;      // (3, H, W) in -1..1, image-to-video only
-  std::optional<Latents> noise;  // instead of the seed's
-  DenoiseObserver observer;      // may be empty
+  std::vector<float> image;        // (3, H, W) in -1..1, image-to-video only
+  std::optional<Latents> noise;    // instead of the seed's
+  std::vector<LoraAdapter> loras;  // merged into the transformer's weights, in this order
+  DenoiseObserver observer;        // may be empty
   // Sees decoded pixels (frames, H, W, 3), not clamped, before they become bytes. May be null.
   std::function<void(std::span<const float> pixels)> on_pixels;
   // Sees every stage when it has ended, also the one that failed. May be null.
@@ -73,18 +75,16 @@ class Engine {
                                                         ModelFolder model, WeightOpener open_weights = {});
 
   // INVALID_ARGUMENT for unusable text or weights, RESOURCE_EXHAUSTED when a stage does not fit, CANCELLED on
-  // request, whatever the sink returns, and what `link` returns. Nothing of a failed clip stays in the arena.
+  // request, whatever the sink returns, and UNAVAILABLE when a rank is lost. Nothing of a failed clip stays
+  // in the arena.
   //
-  // With a `link`, whose pass must be the positive one, another rank's Assist of the same clip computes the
-  // negative passes; where the clip needs none, the link is not used.
+  // With `ranks`, this is the leader, and each of the others calls Assist with the same clip.
   absl::StatusOr<ClipReport> Generate(const ClipRequest& clip, const ClipInputs& inputs,
-                                      const Control& control, ClipSink& sink, GuidanceLink* link = nullptr);
+                                      const Control& control, ClipSink& sink, RankGroup* ranks = nullptr);
 
-  // The other side of a Generate with a link: denoises and reports that stage. Of `inputs`, the noise must be
-  // the same and the image is not looked at. Nothing to do, and an empty report, for a clip that needs no
-  // negative pass. Errors alike.
+  // Of `inputs`, noise and loras must be the leader's and the image is not looked at. Errors alike.
   absl::StatusOr<ClipReport> Assist(const ClipRequest& clip, const ClipInputs& inputs, const Control& control,
-                                    GuidanceLink& link);
+                                    RankGroup& ranks);
 
   const ModelFolder& model() const { return model_; }
 
@@ -95,13 +95,18 @@ class Engine {
   // Runs `body` and notes its seconds and the arena's peak meanwhile.
   template <typename Body>
   absl::Status Measured(Stage stage, const ClipInputs& inputs, ClipReport& report, const Body& body);
+  // `sink` on the leader only.
+  absl::StatusOr<ClipReport> MakeClip(const ClipRequest& clip, const ClipInputs& inputs,
+                                      const Control& control, ClipSink* sink, RankGroup* ranks);
+  absl::Status Encode(const Runtime& runtime, const ClipRequest& clip, const ClipInputs& inputs,
+                      const Control& control, PromptStates& prompts, std::vector<float>& first_frame);
   absl::StatusOr<PromptStates> EncodePrompts(const Runtime& runtime, const ClipRequest& clip,
                                              const Control& control);
   absl::StatusOr<std::vector<std::vector<std::int32_t>>> Tokenize(const ClipRequest& clip);
   // `latents` are set to the noise, then denoised.
   absl::Status DenoiseClip(const Runtime& runtime, const ClipRequest& clip, const PromptStates& prompts,
                            std::span<const float> first_frame, const ClipInputs& inputs,
-                           const Control& control, GuidanceLink* link, Latents& latents) const;
+                           const Control& control, RankGroup* ranks, Latents& latents) const;
   absl::Status Decode(const Runtime& runtime, const ClipRequest& clip, const ClipInputs& inputs,
                       const Latents& latents, const Control& control, ClipSink& sink) const;
 

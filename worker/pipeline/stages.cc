@@ -1,13 +1,16 @@
 #include "worker/pipeline/stages.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <memory>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/status.h"
 #include "worker/model/audio_vae.h"
+#include "worker/model/sharded_weights.h"
 #include "worker/model/video_vae.h"
 #include "worker/model/vocoder.h"
 #include "worker/pipeline/math/guidance.h"
@@ -52,62 +55,93 @@ void OverwriteFirstFrame(const LatentShape& shape, std::span<const float> frame,
   }
 }
 
-// What the two passes of a step attend to.
-struct TextContexts {
-  TextContext video_positive, audio_positive, video_negative, audio_negative;
-};
-
 // Which passes this rank computes.
 struct Passes {
   bool positive = true;
   bool negative = false;
+
+  bool none() const { return !positive && !negative; }
 };
 
-Passes PassesOf(const ClipRequest& clip, const GuidanceLink* link) {
-  if (link == nullptr) return {.positive = true, .negative = clip.needs_negative_pass()};
-  const bool positive = link->pass() == GuidancePass::kPositive;
+Passes PassesOf(const ClipRequest& clip, const RankGroup* ranks) {
+  if (ranks == nullptr) return {.positive = true, .negative = clip.needs_negative_pass()};
+  if (!ranks->place()) return {.positive = false, .negative = false};
+  if (!ranks->passes_are_split()) return {.positive = true, .negative = clip.needs_negative_pass()};
+  const bool positive = ranks->place()->cfg_index == 0;
   return {.positive = positive, .negative = !positive};
 }
 
+// What the passes of a rank attend to.
+struct TextContexts {
+  TextContext video_positive, audio_positive, video_negative, audio_negative;
+};
+
 absl::StatusOr<TextContexts> PrepareTexts(const FusionDit& dit, const PromptStates& prompts, Passes passes) {
   TextContexts texts;
+  std::vector<FusionDit::TextRequest> requests;
+  std::vector<TextContext*> places;
+  const auto ask = [&](Tower tower, const TextStates& states, TextContext& place) {
+    requests.push_back({tower, states.view()});
+    places.push_back(&place);
+  };
   if (passes.positive) {
-    OVI_ASSIGN_OR_RETURN(texts.video_positive, dit.PrepareText(Tower::kVideo, prompts.positive.view()));
-    OVI_ASSIGN_OR_RETURN(texts.audio_positive, dit.PrepareText(Tower::kAudio, prompts.positive.view()));
+    ask(Tower::kVideo, prompts.positive, texts.video_positive);
+    ask(Tower::kAudio, prompts.positive, texts.audio_positive);
   }
-  if (!passes.negative) return texts;
-  OVI_ASSIGN_OR_RETURN(texts.video_negative, dit.PrepareText(Tower::kVideo, prompts.video_negative.view()));
-  OVI_ASSIGN_OR_RETURN(texts.audio_negative, dit.PrepareText(Tower::kAudio, prompts.audio_negative.view()));
+  if (passes.negative) {
+    ask(Tower::kVideo, prompts.video_negative, texts.video_negative);
+    ask(Tower::kAudio, prompts.audio_negative, texts.audio_negative);
+  }
+  OVI_ASSIGN_OR_RETURN(std::vector<TextContext> contexts, dit.PrepareTexts(requests));
+  for (std::size_t i = 0; i < places.size(); ++i) *places[i] = std::move(contexts[i]);
   return texts;
 }
 
-// The device side of the loop: latents go up, a prediction comes down.
+// The device side of the loop: latents go up, the predictions of this rank's passes come down.
 class Predictor {
  public:
-  static absl::StatusOr<Predictor> Make(const FusionDit& dit, const LatentShape& shape) {
-    Predictor p(dit, shape);
+  static absl::StatusOr<Predictor> Make(const FusionDit& dit, const ClipRequest& clip, Passes passes,
+                                        const TextContexts& texts) {
+    Predictor p(dit, clip.latent);
     Arena& arena = dit.runtime().arena;
+    if (passes.positive) {
+      p.passes_.push_back(
+          {.skip_block = -1, .video_text = &texts.video_positive, .audio_text = &texts.audio_positive});
+    }
+    if (passes.negative) {
+      p.passes_.push_back({.skip_block = clip.skip_block,
+                           .video_text = &texts.video_negative,
+                           .audio_text = &texts.audio_negative});
+    }
+    if (passes.none()) return p;
+    const LatentShape& shape = clip.latent;
     OVI_ASSIGN_OR_RETURN(p.video_, arena.Allocate(DType::kF32, shape.video(), "video latents"));
     OVI_ASSIGN_OR_RETURN(p.audio_, arena.Allocate(DType::kF32, shape.audio(), "audio latents"));
-    OVI_ASSIGN_OR_RETURN(p.video_velocity_, arena.Allocate(DType::kF32, shape.video(), "video velocity"));
-    OVI_ASSIGN_OR_RETURN(p.audio_velocity_, arena.Allocate(DType::kF32, shape.audio(), "audio velocity"));
+    for (std::size_t i = 0; i < p.passes_.size(); ++i) {
+      FusionDit::Velocity& velocity = p.velocities_.emplace_back();
+      OVI_ASSIGN_OR_RETURN(velocity.video, arena.Allocate(DType::kF32, shape.video(), "video velocity"));
+      OVI_ASSIGN_OR_RETURN(velocity.audio, arena.Allocate(DType::kF32, shape.audio(), "audio velocity"));
+    }
     return p;
   }
 
-  void Load(const Latents& latents) {
+  // `predictions`: one a pass, the positive one first.
+  absl::Status Predict(const FusionDit::Step& step, const Latents& latents, const Control& control,
+                       std::span<Latents* const> predictions) {
     Stream& stream = dit_->runtime().stream;
-    stream.Upload(video_, HostTensor{latents.video.data(), DType::kF32, video_.shape});
-    stream.Upload(audio_, HostTensor{latents.audio.data(), DType::kF32, audio_.shape});
-  }
-
-  absl::Status Predict(const FusionDit::Pass& pass, const Control& control, Latents& velocity) {
-    OVI_RETURN_IF_ERROR(dit_->Forward(shape_, pass, video_, audio_, video_velocity_, audio_velocity_,
+    if (!passes_.empty()) {
+      stream.Upload(video_, HostTensor{latents.video.data(), DType::kF32, video_.shape});
+      stream.Upload(audio_, HostTensor{latents.audio.data(), DType::kF32, audio_.shape});
+    }
+    OVI_RETURN_IF_ERROR(dit_->Forward(shape_, step, passes_, video_, audio_, velocities_,
                                       [&control] { return control.Check(); }));
-    Stream& stream = dit_->runtime().stream;
-    velocity.video.resize(static_cast<std::size_t>(video_.elements()));
-    velocity.audio.resize(static_cast<std::size_t>(audio_.elements()));
-    stream.Download(velocity.video.data(), video_velocity_);
-    stream.Download(velocity.audio.data(), audio_velocity_);
+    for (std::size_t i = 0; i < velocities_.size(); ++i) {
+      Latents& to = *predictions[i];
+      to.video.resize(static_cast<std::size_t>(video_.elements()));
+      to.audio.resize(static_cast<std::size_t>(audio_.elements()));
+      stream.Download(to.video.data(), velocities_[i].video);
+      stream.Download(to.audio.data(), velocities_[i].audio);
+    }
     return stream.Sync();
   }
 
@@ -116,21 +150,18 @@ class Predictor {
 
   const FusionDit* dit_;
   LatentShape shape_;
-  Tensor video_, audio_, video_velocity_, audio_velocity_;
+  Tensor video_, audio_;
+  std::vector<FusionDit::Pass> passes_;
+  std::vector<FusionDit::Velocity> velocities_;
 };
 
-// Gives this rank's prediction to the other and takes the other's.
-absl::Status Exchange(GuidanceLink& link, const Latents& mine, Latents& other) {
-  OVI_RETURN_IF_ERROR(link.Send(mine.video));
-  OVI_RETURN_IF_ERROR(link.Send(mine.audio));
-  OVI_RETURN_IF_ERROR(link.Receive(other.video));
-  OVI_RETURN_IF_ERROR(link.Receive(other.audio));
-  if (other.video.size() == mine.video.size() && other.audio.size() == mine.audio.size()) {
-    return absl::OkStatus();
-  }
-  return absl::InternalError(absl::StrCat("the other rank's prediction has ", other.video.size(), " and ",
-                                          other.audio.size(), " values, expected ", mine.video.size(),
-                                          " and ", mine.audio.size()));
+// Gives the rank of the other pass this one's prediction and takes its.
+absl::Status TradePredictions(RankGroup& ranks, PrecisionPolicy policy, const Latents& mine, Latents& other) {
+  const WireFormat format = policy == PrecisionPolicy::kAsExecuted ? WireFormat::kBF16 : WireFormat::kF32;
+  other.video.resize(mine.video.size());
+  other.audio.resize(mine.audio.size());
+  OVI_RETURN_IF_ERROR(ranks.ExchangePasses(mine.video, format, other.video));
+  return ranks.ExchangePasses(mine.audio, format, other.audio);
 }
 
 absl::Status CheckSizes(const ClipRequest& clip, std::span<const float> first_frame, const Latents& latents) {
@@ -196,10 +227,29 @@ absl::StatusOr<std::vector<float>> EncodeFirstFrame(const Runtime& runtime, cons
   return values;
 }
 
+absl::StatusOr<std::unique_ptr<FusionDit>> LoadDit(const Runtime& runtime, const FusionConfig& config,
+                                                   const WeightSource& source, PrecisionPolicy policy,
+                                                   const Control& control, RankGroup* ranks) {
+  const auto check = [&control] { return control.Check(); };
+  if (ranks == nullptr) return FusionDit::Load(runtime, config, source, policy, check);
+  const NumberFormat format = Bf16NetworkFormat(policy);
+  std::unique_ptr<FusionWeights> weights;
+  if (ranks->topology().fsdp) {
+    OVI_ASSIGN_OR_RETURN(
+        weights, LoadShardedWeights(runtime, config, source, format, ranks->world(), ranks->shares(), check));
+  } else {
+    OVI_ASSIGN_OR_RETURN(weights, LoadResidentWeights(runtime, config, source, format, check));
+  }
+  std::optional<SequenceParallel> sequence;
+  if (ranks->sequence() != nullptr) {
+    sequence = SequenceParallel{.communicator = ranks->sequence(), .shares = ranks->sequence_shares()};
+  }
+  return std::make_unique<FusionDit>(runtime, config, policy, std::move(weights), std::move(sequence));
+}
+
 absl::Status Denoise(const FusionDit& dit, const ClipRequest& clip, const PromptStates& prompts,
                      std::span<const float> first_frame, const Control& control,
-                     const DenoiseObserver& observer, Latents& latents, GuidanceLink* link) {
-  OVI_CHECK(link == nullptr || clip.needs_negative_pass());
+                     const DenoiseObserver& observer, Latents& latents, RankGroup* ranks) {
   OVI_RETURN_IF_ERROR(CheckSizes(clip, first_frame, latents));
   const Rounding rounding = RoundingOf(clip.policy);
   OVI_ASSIGN_OR_RETURN(const std::unique_ptr<Solver> video_solver,
@@ -207,32 +257,25 @@ absl::Status Denoise(const FusionDit& dit, const ClipRequest& clip, const Prompt
   OVI_ASSIGN_OR_RETURN(const std::unique_ptr<Solver> audio_solver,
                        Solver::Make(clip.solver, clip.steps, clip.shift, rounding));
   ArenaScope scope(dit.runtime().arena);
-  const Passes passes = PassesOf(clip, link);
+  const Passes passes = PassesOf(clip, ranks);
   OVI_ASSIGN_OR_RETURN(const TextContexts texts, PrepareTexts(dit, prompts, passes));
-  OVI_ASSIGN_OR_RETURN(Predictor predictor, Predictor::Make(dit, clip.latent));
+  OVI_ASSIGN_OR_RETURN(Predictor predictor, Predictor::Make(dit, clip, passes, texts));
 
   const bool guided = clip.needs_negative_pass();
   Latents positive;
   Latents negative;
+  const std::array<Latents*, 2> both{&positive, &negative};
+  const auto predictions = std::span(both).subspan(passes.positive ? 0 : 1);
   const StepReporter reporter(control, Stage::kDenoise, clip.steps);
   for (int step = 0; step < clip.steps; ++step) {
     OverwriteFirstFrame(clip.latent, first_frame, latents.video);
-    predictor.Load(latents);
-    FusionDit::Pass pass{.timestep = video_solver->timesteps()[static_cast<std::size_t>(step)],
-                         .first_frame_is_clean = !first_frame.empty(),
-                         .skip_block = -1,
-                         .video_text = &texts.video_positive,
-                         .audio_text = &texts.audio_positive};
-    if (passes.positive) OVI_RETURN_IF_ERROR(predictor.Predict(pass, control, positive));
-    if (passes.negative) {
-      pass.skip_block = clip.skip_block;
-      pass.video_text = &texts.video_negative;
-      pass.audio_text = &texts.audio_negative;
-      OVI_RETURN_IF_ERROR(predictor.Predict(pass, control, negative));
-    }
-    if (link != nullptr) {
-      OVI_RETURN_IF_ERROR(passes.positive ? Exchange(*link, positive, negative)
-                                          : Exchange(*link, negative, positive));
+    const FusionDit::Step at{.timestep = video_solver->timesteps()[static_cast<std::size_t>(step)],
+                             .first_frame_is_clean = !first_frame.empty()};
+    OVI_RETURN_IF_ERROR(predictor.Predict(at, latents, control, predictions));
+    if (passes.none()) continue;
+    if (ranks != nullptr && ranks->passes_are_split()) {
+      OVI_RETURN_IF_ERROR(passes.positive ? TradePredictions(*ranks, clip.policy, positive, negative)
+                                          : TradePredictions(*ranks, clip.policy, negative, positive));
     }
     if (observer.on_prediction) {
       observer.on_prediction(step, true, positive.video, positive.audio);

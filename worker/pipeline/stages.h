@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
@@ -13,13 +14,12 @@
 #include "worker/model/fusion_dit.h"
 #include "worker/model/text_encoder.h"
 #include "worker/pipeline/clip_request.h"
-#include "worker/pipeline/guidance_link.h"
 #include "worker/pipeline/progress.h"
+#include "worker/pipeline/rank_group.h"
 
 namespace ovi {
 
-// States of the three prompts. The positive one serves both towers, each negative one its own. A rank that
-// shares the passes needs only those of its own.
+// States of the three prompts. The positive one serves both towers, each negative one its own.
 struct PromptStates {
   TextStates positive;
   TextStates video_negative;
@@ -49,12 +49,19 @@ struct DenoiseObserver {
   std::function<void(int step, std::span<const float> video, std::span<const float> audio)> on_step;
 };
 
+// The transformer with its weights: all of them on this rank, or with `ranks` as their topology says; then
+// all of them call this together.
+absl::StatusOr<std::unique_ptr<FusionDit>> LoadDit(const Runtime& runtime, const FusionConfig& config,
+                                                   const WeightSource& source, PrecisionPolicy policy,
+                                                   const Control& control, RankGroup* ranks = nullptr);
+
 // Runs the denoising loop on `latents` in place. `first_frame` (C, 1, Lh, Lw), empty in text-to-video, is
-// written over latent frame 0 before every step and after the last. With a `link`, both of its ranks call
-// this with equal requests, frames and latents for a clip that needs a negative pass, and get equal results.
+// written over latent frame 0 before every step and after the last. With `ranks`, all of them call this with
+// equal requests, prompts, frames and latents, and get equal results; but a spare rank, which computes
+// nothing, keeps its latents as they are.
 absl::Status Denoise(const FusionDit& dit, const ClipRequest& clip, const PromptStates& prompts,
                      std::span<const float> first_frame, const Control& control,
-                     const DenoiseObserver& observer, Latents& latents, GuidanceLink* link = nullptr);
+                     const DenoiseObserver& observer, Latents& latents, RankGroup* ranks = nullptr);
 
 // Audio latents (La, Ca) -> samples in -1..1.
 absl::StatusOr<std::vector<float>> DecodeAudio(const Runtime& runtime, const AudioVaeConfig& vae,

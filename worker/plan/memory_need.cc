@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <optional>
@@ -13,6 +14,8 @@
 #include "kernels/dry_run_backend.h"
 #include "worker/pipeline/engine.h"
 #include "worker/pipeline/math/resolution.h"
+#include "worker/pipeline/rank_group.h"
+#include "worker/plan/dry_run_communicator.h"
 #include "worker/plan/hollow_weights.h"
 
 namespace ovi {
@@ -89,7 +92,8 @@ void Cover(MemoryPlan& plan, const MemoryPlan& other) {
 
 }  // namespace
 
-absl::StatusOr<MemoryPlan> PlanClip(const ModelFolder& model, const ClipRequest& clip) {
+absl::StatusOr<MemoryPlan> PlanClip(const ModelFolder& model, const ClipRequest& clip,
+                                    const PlannedRank& rank) {
   const std::unique_ptr<Backend> backend = MakeDryRunBackend(MakeCpuBackend());
   OVI_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
                        Engine::Create(*backend, kArenaBytes, model, OpenHollowWeights));
@@ -97,9 +101,17 @@ absl::StatusOr<MemoryPlan> PlanClip(const ModelFolder& model, const ClipRequest&
   if (clip.image_to_video) {
     inputs.image.resize(static_cast<std::size_t>(3 * clip.size.height * clip.size.width));
   }
-  NoSink sink;
-  OVI_ASSIGN_OR_RETURN(const ClipReport report, engine->Generate(clip, inputs, {}, sink));
   MemoryPlan plan;
+  NoSink sink;
+  const int ranks = rank.topology.world_size;
+  const std::unique_ptr<Communicator> world = MakeDryRunCommunicator(rank.rank, ranks, &plan.sent);
+  std::unique_ptr<RankGroup> group;
+  if (ranks > 1) {
+    OVI_ASSIGN_OR_RETURN(group, RankGroup::Make(*world, rank.topology, rank.shares));
+  }
+  OVI_ASSIGN_OR_RETURN(const ClipReport report, rank.rank == 0
+                                                    ? engine->Generate(clip, inputs, {}, sink, group.get())
+                                                    : engine->Assist(clip, inputs, {}, *group));
   for (const StageReport& stage : report.stages) {
     plan.stages.push_back({stage.stage, stage.arena_bytes_peak});
     plan.bytes_peak = std::max(plan.bytes_peak, stage.arena_bytes_peak);
@@ -107,26 +119,64 @@ absl::StatusOr<MemoryPlan> PlanClip(const ModelFolder& model, const ClipRequest&
   return plan;
 }
 
-absl::StatusOr<MemoryPlan> PlanModel(const ModelFolder& model, PrecisionPolicy policy, Mode mode) {
+absl::StatusOr<MemoryPlan> PlanModel(const ModelFolder& model, PrecisionPolicy policy, Mode mode,
+                                     const PlannedRank& rank) {
   OVI_ASSIGN_OR_RETURN(const std::vector<FrameSize> asks, AsksForLargest(model.spec, mode));
   MemoryPlan plan;
   for (const FrameSize asked : asks) {
     OVI_ASSIGN_OR_RETURN(const ClipRequest clip, LargestClip(model, policy, mode, asked));
-    OVI_ASSIGN_OR_RETURN(const MemoryPlan one, PlanClip(model, clip));
+    OVI_ASSIGN_OR_RETURN(const MemoryPlan one, PlanClip(model, clip, rank));
     Cover(plan, one);
   }
   return plan;
 }
 
-absl::StatusOr<ModelMemoryNeed> MemoryNeedOf(const ModelFolder& model) {
-  ModelMemoryNeed need;
-  for (const Mode mode : {Mode::kT2v, Mode::kI2v}) {
-    OVI_ASSIGN_OR_RETURN(const MemoryPlan executed, PlanModel(model, PrecisionPolicy::kAsExecuted, mode));
-    OVI_ASSIGN_OR_RETURN(const MemoryPlan reference, PlanModel(model, PrecisionPolicy::kReference, mode));
-    need.as_executed_bytes = std::max(need.as_executed_bytes, executed.bytes_peak);
-    need.reference_bytes = std::max(need.reference_bytes, reference.bytes_peak);
+namespace {
+
+// One pass or two: the other layout may take more.
+absl::StatusOr<ModelMemoryNeed> NeedOf(const ModelFolder& model, int ranks, bool fsdp) {
+  ModelMemoryNeed need{.world_size = ranks, .fsdp = fsdp};
+  for (const bool two_passes : {true, false}) {
+    if (ranks == 1 && !two_passes) continue;
+    PlannedRank rank;
+    OVI_ASSIGN_OR_RETURN(
+        rank.topology,
+        ChooseTopology({.world_size = ranks,
+                        .gpus = {.allocation = fsdp ? GpuAllocation::kFsdp : GpuAllocation::kAuto},
+                        .heads = static_cast<int>(model.fusion.video.heads),
+                        .two_passes = two_passes}));
+    for (const Mode mode : {Mode::kT2v, Mode::kI2v}) {
+      OVI_ASSIGN_OR_RETURN(const MemoryPlan executed,
+                           PlanModel(model, PrecisionPolicy::kAsExecuted, mode, rank));
+      OVI_ASSIGN_OR_RETURN(const MemoryPlan reference,
+                           PlanModel(model, PrecisionPolicy::kReference, mode, rank));
+      need.as_executed_bytes = std::max(need.as_executed_bytes, executed.bytes_peak);
+      need.reference_bytes = std::max(need.reference_bytes, reference.bytes_peak);
+    }
   }
   return need;
+}
+
+}  // namespace
+
+std::vector<int> WorldSizesOf(int heads, int ranks_max) {
+  const std::vector<int> both = LegalWorldSizes(heads, true);
+  const std::vector<int> one = LegalWorldSizes(heads, false);
+  std::vector<int> sizes;
+  std::set_intersection(both.begin(), both.end(), one.begin(), one.end(), std::back_inserter(sizes));
+  std::erase_if(sizes, [ranks_max](int size) { return size > ranks_max; });
+  return sizes;
+}
+
+absl::StatusOr<std::vector<ModelMemoryNeed>> MemoryNeedsOf(const ModelFolder& model, int ranks_max) {
+  std::vector<ModelMemoryNeed> needs;
+  for (const int ranks : WorldSizesOf(static_cast<int>(model.fusion.video.heads), ranks_max)) {
+    OVI_ASSIGN_OR_RETURN(needs.emplace_back(), NeedOf(model, ranks, false));
+  }
+  for (int ranks = 2; ranks <= ranks_max; ++ranks) {
+    OVI_ASSIGN_OR_RETURN(needs.emplace_back(), NeedOf(model, ranks, true));
+  }
+  return needs;
 }
 
 }  // namespace ovi

@@ -8,6 +8,8 @@
 #include "absl/status/statusor.h"
 #include "worker/job/job_spec.h"
 #include "worker/model/runtime.h"
+#include "worker/parallel/communicator.h"
+#include "worker/parallel/topology.h"
 #include "worker/pipeline/clip_request.h"
 #include "worker/pipeline/model_folder.h"
 #include "worker/pipeline/progress.h"
@@ -24,23 +26,41 @@ struct MemoryPlan {
   std::vector<StageNeed> stages;  // encode, denoise, decode
   // The most of a stage, since no two stages' memory adds up: an arena of so many bytes is enough.
   std::int64_t bytes_peak = 0;
+  CommunicatorCounts sent;  // to other ranks, over the whole clip
+};
+
+// A rank of a group; alone unless said otherwise.
+struct PlannedRank {
+  Topology topology;
+  int rank = 0;
+  std::vector<int> shares;  // of all ranks (topology.h); empty = all alike
 };
 
 // One clip on one rank, on a device of this machine's kind (the CPU). Exact. Needs the model's files, of
 // whose weights it reads little more than the tables. Errors are those of Engine::Generate.
-absl::StatusOr<MemoryPlan> PlanClip(const ModelFolder& model, const ClipRequest& clip);
+absl::StatusOr<MemoryPlan> PlanClip(const ModelFolder& model, const ClipRequest& clip,
+                                    const PlannedRank& rank = {});
 
 // Enough for every clip of the model in this mode and precision whose sides are at most 4 to 1, whatever its
 // prompts say. More elongated ones can take up to a third more: sides are whole tokens, and a thin side is
 // rounded by a large part of itself.
-absl::StatusOr<MemoryPlan> PlanModel(const ModelFolder& model, PrecisionPolicy policy, Mode mode);
+absl::StatusOr<MemoryPlan> PlanModel(const ModelFolder& model, PrecisionPolicy policy, Mode mode,
+                                     const PlannedRank& rank = {});
 
-// Enough for both modes: ovi.v1.MemoryNeed without the proto.
+// Enough for both modes on each rank of a group of equal ranks, of which the first takes most:
+// ovi.v1.MemoryNeed without the proto.
 struct ModelMemoryNeed {
+  int world_size = 1;
+  bool fsdp = false;
   std::int64_t as_executed_bytes = 0;
   std::int64_t reference_bytes = 0;
 };
 
-absl::StatusOr<ModelMemoryNeed> MemoryNeedOf(const ModelFolder& model);
+// Numbers of ranks that can make any clip of a model with so many heads without fsdp, whether it has two
+// passes or one; up to `ranks_max`, ascending.
+std::vector<int> WorldSizesOf(int heads, int ranks_max);
+
+// Alone, then each of those sizes up to `ranks_max`, then every size from 2 to `ranks_max` with fsdp.
+absl::StatusOr<std::vector<ModelMemoryNeed>> MemoryNeedsOf(const ModelFolder& model, int ranks_max);
 
 }  // namespace ovi

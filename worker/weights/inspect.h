@@ -2,14 +2,25 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
+#include "worker/weights/check_tensors.h"
 
 namespace ovi {
 
-// Text: one line a tensor (name, dtype, shape, bytes), then totals by dtype, then the metadata. JSON: one
-// object with path, tensor_count, bytes, tensors [{name, dtype, shape [..], bytes}] and metadata {..}. Ends
-// in a newline. Errors as OpenWeights.
-absl::StatusOr<std::string> InspectWeights(const std::string& path, bool json);
+// Text: one line a tensor (name, dtype, shape, bytes), then totals by dtype, then the metadata, then what
+// kind of adapter it is, if it is one. JSON: one object with path, tensor_count, bytes, tensors [{name,
+// dtype, shape
+// [..], bytes}], metadata {..} and for an adapter `adapter` {pairs, ranks [..], differences}. Ends in a
+// newline.
+//
+// With a `model` (not null), an adapter is also held against it: how many of its tensors would be used, how
+// many of the model's changed, and which are without effect (JSON: adapter.match), or why it does not fit
+// (adapter.error).
+//
+// Errors as OpenWeights.
+absl::StatusOr<std::string> InspectWeights(const std::string& path, bool json,
+                                           const std::vector<TensorSpec>* model = nullptr);
 
 }  // namespace ovi

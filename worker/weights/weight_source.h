@@ -21,7 +21,7 @@ struct TensorInfo {
 
 // Thread-safe for reads. Tensors are row-major, little-endian views of the mapped file, not copies, so `data`
 // has the alignment the file gives it, which may be none: read elements with memcpy or through convert.h,
-// never by casting.
+// never by casting. A source may also compute tensors (lora.h), each time it is asked.
 class WeightSource {
  public:
   virtual ~WeightSource() = default;
@@ -30,7 +30,8 @@ class WeightSource {
   virtual const std::string& path() const = 0;
   // Sorted by name.
   virtual std::vector<TensorInfo> List() const = 0;
-  // The memory lives as long as the source. NOT_FOUND names file and tensor.
+  // The memory of a view lives as long as the source; that of a computed tensor as long as its `owner` is
+  // held, so also until the Sync after its upload. NOT_FOUND names file and tensor.
   virtual absl::StatusOr<HostTensor> Find(std::string_view name) const = 0;
   // The __metadata__ of a safetensors file; empty for other formats.
   virtual const std::map<std::string, std::string>& metadata() const = 0;
