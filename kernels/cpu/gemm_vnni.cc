@@ -41,9 +41,9 @@ namespace {
 constexpr std::int64_t kTileRows = 8;
 constexpr std::int64_t kRowBlock = 256;    // rows that share one pass over W
 constexpr std::int64_t kRowBlocksMax = 4;  // row blocks packed at a time
-// Panels that are worked on together: 384 columns. Their sums for 256 rows and two blocks of those rows take
-// 650 KiB of L2.
-constexpr std::int64_t kGroupPanels = 8;
+// Panels that are worked on together: 192 columns. Their sums for 256 rows, a block of those rows and two of
+// W take 740 KiB of L2.
+constexpr std::int64_t kGroupPanels = 4;
 
 // Some rows against one block of one panel.
 struct Tile {

@@ -151,6 +151,8 @@ class Checker {
                                reference->values.size()));
     }
     const Difference d = Compare(found->second, reference->values);
+    // Whatever the limits are, and where there is none.
+    if (std::isinf(d.max_abs)) return Fail(absl::StrCat(id, "  ", output, "  not finite"));
     std::string verdict;
     bool failed = false;
     if (options_.policy == PrecisionPolicy::kReference) {
