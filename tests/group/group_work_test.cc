@@ -113,7 +113,9 @@ TEST_P(GroupOfRanks, ReportsTheMemoryOfEveryRankAndStage) {
     reported.push_back(std::to_string(memory.rank()) + " " + v1::Stage_Name(memory.stage()));
     EXPECT_EQ(memory.device_bytes_planned(), std::int64_t{64} << 20);
     // The others wait while rank 0 encodes.
-    if (memory.rank() == 0 || memory.stage() != v1::STAGE_ENCODE) EXPECT_GT(memory.device_bytes_peak(), 0);
+    if (memory.rank() == 0 || memory.stage() != v1::STAGE_ENCODE) {
+      EXPECT_GT(memory.device_bytes_peak(), 0);
+    }
     EXPECT_LE(memory.device_bytes_peak(), memory.device_bytes_planned());
     EXPECT_GT(memory.seconds(), 0);
   }
