@@ -52,6 +52,8 @@ class TestCluster {
   // SIGTERM; returns how it ended.
   ExitStatus StopCoordinator();
   ExitStatus StopAgent(const std::string& name);
+  // Waits for an agent that ends by itself.
+  ExitStatus AwaitAgentEnd(const std::string& name);
   pid_t coordinator_pid() const { return coordinator_->pid(); }
 
   // Submits and returns the job's id.
