@@ -200,7 +200,7 @@ json ListAll(TestCluster& cluster) {
 }
 
 json SubmitPart(int jobs) {
-  TestCluster cluster({.coordinator_sets = {"log_level=warning"}});
+  TestCluster cluster({.coordinator_sets = {"log_level=warning"}, .metrics = true});
   cluster.StartCoordinator();
   SubmitMany(cluster, 500, 64);  // warm
   const double fsync = FsyncSeconds(cluster.folder() / "fsync");

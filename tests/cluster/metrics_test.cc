@@ -19,7 +19,7 @@ void ExpectCleanPage(const std::string& page) {
 }
 
 TEST(ClusterMetrics, TellWhatHappenedAndSatisfyPromtool) {
-  TestCluster cluster;
+  TestCluster cluster({.coordinator_sets = {}, .metrics = true});
   const int agent_port = FreePort();
   cluster.StartCoordinator();
   cluster.StartAgent("box-1", {absl::StrCat("metrics_address=127.0.0.1:", agent_port)});

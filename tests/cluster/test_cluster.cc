@@ -105,7 +105,7 @@ void TestCluster::StartCoordinator() {
                                    "--data-dir",
                                    folder_ / "coordinator",
                                    "--metrics",
-                                   absl::StrCat("127.0.0.1:", metrics_port_)};
+                                   options_.metrics ? absl::StrCat("127.0.0.1:", metrics_port_) : "off"};
   for (const std::string& set : options_.coordinator_sets) argv.insert(argv.end(), {"--set", set});
   coordinator_ = Launch(argv, folder_);
   ASSERT_NE(coordinator_, nullptr);

@@ -31,6 +31,7 @@ class TestCluster {
     std::vector<std::string> coordinator_sets;  // key=value
     std::string gpu_bytes = "64 MiB";
     int gpus = 4;
+    bool metrics = false;  // of the coordinator; its web server takes two seconds to end
   };
   explicit TestCluster(Options options);
   TestCluster() : TestCluster(Options{}) {}
