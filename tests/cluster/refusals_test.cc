@@ -365,19 +365,31 @@ TEST_F(Refusals, AnAgentWithAWrongTokenEndsAndSaysWhy) {
   EXPECT_THAT(*text, Not(HasSubstr("a-bold-guess")));
 }
 
-TEST_F(Refusals, GroupsWithoutTheirToken) {
+TEST_F(Refusals, GroupsThatMayNotAttach) {
+  const absl::StatusOr<std::string> secret = ReadSecretFile(cluster_.folder() / "coordinator/group_secret");
+  ASSERT_TRUE(secret.ok()) << secret.status();
   const auto stub =
       v1::Groups::NewStub(grpc::CreateChannel(cluster_.address(), grpc::InsecureChannelCredentials()));
-  grpc::ClientContext context;
-  context.AddMetadata("authorization", "Bearer guess");
-  const auto stream = stub->Attach(&context);
-  v1::GroupMessage message;
-  message.mutable_hello()->set_protocol_version(1);
-  message.mutable_hello()->set_group_id("g1-1");
-  stream->Write(message);
-  v1::GroupCommand command;
-  EXPECT_FALSE(stream->Read(&command));
-  EXPECT_EQ(stream->Finish().error_code(), StatusCode::UNAUTHENTICATED);
+  const auto answer = [&](const std::string& token, int protocol_version) {
+    grpc::ClientContext context;
+    context.AddMetadata("authorization", "Bearer " + token);
+    const auto stream = stub->Attach(&context);
+    v1::GroupMessage message;
+    v1::GroupHello& hello = *message.mutable_hello();
+    hello.set_protocol_version(protocol_version);
+    hello.set_group_id("g9-1");
+    hello.set_node("box-1");
+    hello.add_gpu_indices(0);
+    hello.set_world_size(1);
+    stream->Write(message);
+    v1::GroupCommand command;
+    EXPECT_FALSE(stream->Read(&command));
+    return stream->Finish().error_code();
+  };
+  const std::string token = HmacSha256Hex(*secret, "g9-1");
+  EXPECT_EQ(answer("guess", 1), StatusCode::UNAUTHENTICATED);
+  EXPECT_EQ(answer(HmacSha256Hex(*secret, "g9-2"), 1), StatusCode::UNAUTHENTICATED) << "of another group";
+  EXPECT_EQ(answer(token, 2), StatusCode::FAILED_PRECONDITION);
 }
 
 }  // namespace
