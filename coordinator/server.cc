@@ -31,7 +31,9 @@ namespace fs = std::filesystem;
 constexpr int kMessageBytesMax =
     16 << 20;  // above what any request may be, so that too large ones get our message
 constexpr int kKeepaliveMs = 5'000;
-constexpr std::chrono::seconds kShutdownGrace{2};
+// For calls in progress. The whole of it passes wherever a client is connected, since an idle one does not
+// notice that it should go.
+constexpr std::chrono::milliseconds kShutdownGrace{500};
 
 absl::Status MakeFolder(const std::string& path) {
   std::error_code error;

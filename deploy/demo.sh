@@ -28,10 +28,11 @@ stop_all() {
   rm -rf "$state"
 }
 trap stop_all EXIT
-trap 'echo; echo "demo: stopped"; exit 130' INT TERM
+trap 'echo; echo "demo: stopped, with all that it had started"; exit 130' INT TERM
 
 say() { printf '\n== %s\n' "$*"; }
 
+began=$SECONDS
 say "a coordinator"
 "$coordinator" --listen 127.0.0.1:0 --data-dir "$state/coordinator" --metrics off >"$state/coordinator.out" 2>"$state/coordinator.log" &
 pids+=($!)
@@ -67,9 +68,10 @@ ovictl nodes
 
 mkdir -p "$out"
 say "text to video on one GPU"
-ovictl submit --config configs/jobs/mini-ovi.yaml --set "text_prompt=$prompt" --set gpu_allocation=single --watch --out "$out"
+first="$(ovictl submit --config configs/jobs/mini-ovi.yaml --set "text_prompt=$prompt" --set gpu_allocation=single)"
+ovictl watch "$first"
+ovictl fetch "$first" --out "$out" >/dev/null
 
-poster="$(find "$out" -name '*.png' ! -name '*_sheet.png' -newer "$state/box-1.yaml" | head -1)"
 say "image to video on two GPUs (from the first clip's poster), and a list of three prompts"
 cat >"$state/prompts.csv" <<'CSV'
 text_prompt
@@ -78,14 +80,15 @@ A yellow triangle moves up across a blue background. Audio: a high steady tone.
 A purple circle grows on a gray background. Audio: short beeps.
 CSV
 mapfile -t jobs < <(
-  ovictl submit --config configs/jobs/mini-ovi.yaml --set "text_prompt=$prompt" --set mode=i2v --set "image_path=$poster" \
-    --set gpu_allocation=multi_2
+  ovictl submit --config configs/jobs/mini-ovi.yaml --set "text_prompt=$prompt" --set mode=i2v \
+    --set "image_path=$out/${first}_poster.png" --set gpu_allocation=multi_2
   ovictl submit --config configs/jobs/mini-ovi.yaml --csv "$state/prompts.csv"
 )
 ovictl watch "${jobs[@]}"
-ovictl fetch "${jobs[@]}" --out "$out"
+ovictl fetch "${jobs[@]}" --out "$out" >/dev/null
 
-say "summary"
+jobs=("$first" "${jobs[@]}")
+say "summary: ${#jobs[@]} clips in $((SECONDS - began)) s, the cluster's start included"
 ovictl list
-echo
-find "$out" -newer "$state/box-1.yaml" -type f | sort
+printf '\nvideos and contact sheets\n'
+for job in "${jobs[@]}"; do ls "$out/${job}_video.mp4" "$out/${job}_contact_sheet.png" | paste -s -d ' '; done

@@ -187,6 +187,7 @@ void Controller::Handle(std::vector<Posted> events) {
     const std::lock_guard lock(state_mutex_);
     AdvanceAll(events, batch);
     written = Commit(batch);
+    pending_count_ = static_cast<std::int64_t>(state_.queue.size());
     journal_lost_ = !written.ok();
     if (journal_lost_) {
       Log(LogLevel::kError, "journal lost", {{"error", written.message()}});

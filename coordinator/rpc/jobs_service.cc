@@ -189,8 +189,9 @@ absl::Status JobsService::CheckRoom() const {
         absl::StrCat("the coordinator's disk is full: ", available,
                      " bytes free, kept free: ", parts_.limits.disk_bytes_free_min));
   }
-  const auto pending = parts_.controller.Read([](const core::State& state) { return state.queue.size(); });
-  if (static_cast<std::int64_t>(pending) >= parts_.limits.pending_jobs_max) {
+  // Without the lock: submits that come while a batch is being written must queue up for the next one.
+  const std::int64_t pending = parts_.controller.pending_count();
+  if (pending >= parts_.limits.pending_jobs_max) {
     return absl::ResourceExhaustedError(
         absl::StrCat("the queue is full: ", pending, " jobs wait, at most ", parts_.limits.pending_jobs_max));
   }

@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/process_info.h"
 #include "base/small_file.h"
+#include "tests/sanitizer_reports.h"
 #include "worker/agent/process_tree.h"
 
 namespace ovi {
@@ -47,6 +48,7 @@ TestAgent::~TestAgent() {
   for (const auto& entry : std::filesystem::directory_iterator(folder_ / "state/groups", error)) {
     for (const pid_t pid : Processes(entry.path().filename())) ::kill(pid, SIGKILL);
   }
+  EXPECT_EQ(SanitizerReports(folder_.path()), "");
 }
 
 void TestAgent::Start() {
@@ -55,8 +57,9 @@ void TestAgent::Start() {
   for (const std::string& setting : settings) argv.insert(argv.end(), {"--set", setting});
   // Its log goes to a file: its groups hold its stderr open after it has been killed.
   argv.insert(argv.end(), {"--set", "log.file=" + folder_ / "agent.log"});
-  auto process =
-      Subprocess::Start(argv, {.stderr_stream = StandardStream::kInherit, .own_process_group = true});
+  auto process = Subprocess::Start(argv, {.stderr_stream = StandardStream::kInherit,
+                                          .own_process_group = true,
+                                          .environment = ReportingEnvironment(folder_.path())});
   ASSERT_TRUE(process.ok()) << process.status();
   process_ = *std::move(process);
 }

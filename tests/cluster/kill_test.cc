@@ -12,7 +12,12 @@
 namespace ovi {
 namespace {
 
-constexpr int kSteps = 120;  // seconds of work
+// Seconds of work.
+#ifdef __SANITIZE_ADDRESS__
+constexpr int kSteps = 20;
+#else
+constexpr int kSteps = 120;
+#endif
 
 class Kill : public ::testing::Test {
  protected:

@@ -1,4 +1,5 @@
 // What the coordinator refuses, with which code and which field; nothing half-accepted stays.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <functional>
@@ -7,6 +8,7 @@
 #include <vector>
 
 #include "base/secret.h"
+#include "base/small_file.h"
 #include "ovi/v1/groups.grpc.pb.h"
 #include "ovi/v1/node.grpc.pb.h"
 #include "ovi/v1/rpc_status.pb.h"
@@ -16,6 +18,8 @@ namespace ovi {
 namespace {
 
 using grpc::StatusCode;
+using testing::HasSubstr;
+using testing::Not;
 
 struct Row {
   const char* name;
@@ -28,6 +32,7 @@ const std::vector<Row>& Rows() {
   static const std::vector<Row> rows = {
       {"model_name leads out of the folder", [](v1::JobSpec& s) { s.set_model_name("../x"); },
        "spec.model_name"},
+      {"long model_name", [](v1::JobSpec& s) { s.set_model_name(std::string(200, 'm')); }, "spec.model_name"},
       {"unknown mode", [](v1::JobSpec& s) { s.set_mode(static_cast<v1::Mode>(9)); }, "spec.mode"},
       {"no prompt", [](v1::JobSpec& s) { s.clear_text_prompt(); }, "spec.text_prompt"},
       {"blank prompt", [](v1::JobSpec& s) { s.set_text_prompt(" \n"); }, "spec.text_prompt"},
@@ -57,6 +62,7 @@ const std::vector<Row>& Rows() {
       {"too many steps", [](v1::JobSpec& s) { s.set_sample_steps(1001); }, "spec.sample_steps"},
       {"unknown solver", [](v1::JobSpec& s) { s.set_solver(static_cast<v1::Solver>(9)); }, "spec.solver"},
       {"shift 0", [](v1::JobSpec& s) { s.set_shift(0); }, "spec.shift"},
+      {"shift above 100", [](v1::JobSpec& s) { s.set_shift(100.5); }, "spec.shift"},
       {"guidance NaN",
        [](v1::JobSpec& s) { s.set_video_guidance_scale(std::numeric_limits<double>::quiet_NaN()); },
        "spec.video_guidance_scale"},
@@ -76,11 +82,29 @@ const std::vector<Row>& Rows() {
        "spec.vram_mode"},
       {"unknown allocation", [](v1::JobSpec& s) { s.set_gpu_allocation(static_cast<v1::GpuAllocation>(77)); },
        "spec.gpu_allocation"},
+      {"multi of too many",
+       [](v1::JobSpec& s) {
+         s.set_gpu_allocation(v1::GPU_ALLOCATION_MULTI);
+         s.set_gpu_count(65);
+       },
+       "spec.gpu_count"},
+      {"fsdp of one",
+       [](v1::JobSpec& s) {
+         s.set_gpu_allocation(v1::GPU_ALLOCATION_FSDP);
+         s.set_gpu_count(1);
+       },
+       "spec.gpu_count"},
       {"multi of one", [](v1::JobSpec& s) { s.set_gpu_allocation(v1::GPU_ALLOCATION_MULTI); },
        "spec.gpu_count"},
       {"single of four", [](v1::JobSpec& s) { s.set_gpu_count(4); }, "spec.gpu_count"},
       {"adapters without enable_lora", [](v1::JobSpec& s) { s.add_loras()->set_path("a"); },
        "spec.enable_lora"},
+      {"nine adapters",
+       [](v1::JobSpec& s) {
+         s.set_enable_lora(true);
+         for (int i = 0; i < 9; ++i) s.add_loras()->set_path("a");
+       },
+       "spec.loras"},
       {"adapter without path",
        [](v1::JobSpec& s) {
          s.set_enable_lora(true);
@@ -100,11 +124,19 @@ const std::vector<Row>& Rows() {
        "spec.noise_layout"},
       {"torch noise without its GPU", [](v1::JobSpec& s) { s.set_noise_layout(v1::NOISE_LAYOUT_TORCH_CUDA); },
        "spec.torch_cuda.sm_count"},
+      {"torch noise of a GPU without threads",
+       [](v1::JobSpec& s) {
+         s.set_noise_layout(v1::NOISE_LAYOUT_TORCH_CUDA);
+         s.mutable_torch_cuda()->set_sm_count(82);
+       },
+       "spec.torch_cuda.max_threads_per_sm"},
       {"a GPU without torch noise", [](v1::JobSpec& s) { s.mutable_torch_cuda()->set_sm_count(1); },
        "spec.torch_cuda"},
       {"priority", [](v1::JobSpec& s) { s.set_priority(1001); }, "spec.priority"},
       {"name with a line end", [](v1::JobSpec& s) { s.set_name("a\nb"); }, "spec.name"},
+      {"long name", [](v1::JobSpec& s) { s.set_name(std::string(129, 'n')); }, "spec.name"},
       {"user", [](v1::JobSpec& s) { s.set_user("a b"); }, "spec.user"},
+      {"long user", [](v1::JobSpec& s) { s.set_user(std::string(65, 'u')); }, "spec.user"},
       {"a model nobody has", [](v1::JobSpec& s) { s.set_model_name("mini-ovo"); }, "",
        StatusCode::FAILED_PRECONDITION},
       {"more GPUs than any node has",
@@ -177,7 +209,22 @@ TEST_F(Refusals, WhatNoNodeCouldHoldIsToldTheLargestThatWould) {
   spec.set_gpu_count(8);
   const grpc::Status status = Submit(spec);
   EXPECT_EQ(status.error_code(), StatusCode::FAILED_PRECONDITION);
-  EXPECT_NE(status.error_message().find("box-1"), std::string::npos) << status.error_message();
+  EXPECT_THAT(status.error_message(), HasSubstr("the most there are: 4 on box-1"));
+  EXPECT_EQ(JobCount(), 0);
+}
+
+TEST(SmallGpus, AreToldToTheUserWhoseJobFitsNone) {
+  TestCluster cluster({.coordinator_sets = {}, .gpu_bytes = "8 MiB"});
+  cluster.StartCoordinator();
+  cluster.StartAgent("box-1");
+  cluster.AwaitNodes(1);
+  grpc::ClientContext context;
+  v1::SubmitJobRequest request;
+  *request.mutable_spec() = MiniJob();
+  v1::SubmitJobResponse response;
+  const grpc::Status status = cluster.jobs().SubmitJob(&context, request, &response);
+  EXPECT_EQ(status.error_code(), StatusCode::FAILED_PRECONDITION);
+  EXPECT_THAT(status.error_message(), HasSubstr("the largest there is: 8.0 MiB on box-1"));
 }
 
 TEST_F(Refusals, ARequestIdIsOneJob) {
@@ -292,19 +339,57 @@ TEST_F(Refusals, AgentsThatMayNotJoin) {
   EXPECT_EQ(nodes.nodes_size(), 2) << "box-1 and x, nobody else";
 }
 
-TEST_F(Refusals, GroupsWithoutTheirToken) {
+// The second is refused for as long as the first is there, which notices nothing of it.
+TEST_F(Refusals, TwoAgentsOfOneName) {
+  const std::string log = cluster_.folder() / "second.log";
+  cluster_.StartAgent("second", {"name=box-1", "log.file=" + log});
+  EXPECT_TRUE(Await(20, [&log] {
+    const absl::StatusOr<std::string> text = ReadSmallFile(log, 1 << 20);
+    return text.ok() && text->find("another agent of the name box-1 is connected") != std::string::npos;
+  }));
+  const v1::Job job = cluster_.AwaitEnd(cluster_.Submit(MiniJob()));
+  EXPECT_EQ(job.state(), v1::JOB_STATE_COMPLETED);
+  cluster_.StopAgent("second");
+  cluster_.AwaitNodes(1);
+}
+
+TEST_F(Refusals, AnAgentWithAWrongTokenEndsAndSaysWhy) {
+  const std::string token = cluster_.folder() / "guessed_token";
+  ASSERT_TRUE(WriteSecretFile(token, "a-bold-guess").ok());
+  const std::string log = cluster_.folder() / "stranger.log";
+  cluster_.StartAgent("stranger", {"node_token_file=" + token, "log.file=" + log});
+  EXPECT_EQ(cluster_.AwaitAgentEnd("stranger").code, 2);
+  const absl::StatusOr<std::string> text = ReadSmallFile(log, 1 << 20);
+  ASSERT_TRUE(text.ok()) << text.status();
+  EXPECT_THAT(*text, HasSubstr("this is not the coordinator's node token"));
+  EXPECT_THAT(*text, Not(HasSubstr("a-bold-guess")));
+}
+
+TEST_F(Refusals, GroupsThatMayNotAttach) {
+  const absl::StatusOr<std::string> secret = ReadSecretFile(cluster_.folder() / "coordinator/group_secret");
+  ASSERT_TRUE(secret.ok()) << secret.status();
   const auto stub =
       v1::Groups::NewStub(grpc::CreateChannel(cluster_.address(), grpc::InsecureChannelCredentials()));
-  grpc::ClientContext context;
-  context.AddMetadata("authorization", "Bearer guess");
-  const auto stream = stub->Attach(&context);
-  v1::GroupMessage message;
-  message.mutable_hello()->set_protocol_version(1);
-  message.mutable_hello()->set_group_id("g1-1");
-  stream->Write(message);
-  v1::GroupCommand command;
-  EXPECT_FALSE(stream->Read(&command));
-  EXPECT_EQ(stream->Finish().error_code(), StatusCode::UNAUTHENTICATED);
+  const auto answer = [&](const std::string& token, int protocol_version) {
+    grpc::ClientContext context;
+    context.AddMetadata("authorization", "Bearer " + token);
+    const auto stream = stub->Attach(&context);
+    v1::GroupMessage message;
+    v1::GroupHello& hello = *message.mutable_hello();
+    hello.set_protocol_version(protocol_version);
+    hello.set_group_id("g9-1");
+    hello.set_node("box-1");
+    hello.add_gpu_indices(0);
+    hello.set_world_size(1);
+    stream->Write(message);
+    v1::GroupCommand command;
+    EXPECT_FALSE(stream->Read(&command));
+    return stream->Finish().error_code();
+  };
+  const std::string token = HmacSha256Hex(*secret, "g9-1");
+  EXPECT_EQ(answer("guess", 1), StatusCode::UNAUTHENTICATED);
+  EXPECT_EQ(answer(HmacSha256Hex(*secret, "g9-2"), 1), StatusCode::UNAUTHENTICATED) << "of another group";
+  EXPECT_EQ(answer(token, 2), StatusCode::FAILED_PRECONDITION);
 }
 
 }  // namespace

@@ -31,6 +31,7 @@ class TestCluster {
     std::vector<std::string> coordinator_sets;  // key=value
     std::string gpu_bytes = "64 MiB";
     int gpus = 4;
+    bool metrics = false;  // of the coordinator; its web server takes two seconds to end
   };
   explicit TestCluster(Options options);
   TestCluster() : TestCluster(Options{}) {}
@@ -52,6 +53,8 @@ class TestCluster {
   // SIGTERM; returns how it ended.
   ExitStatus StopCoordinator();
   ExitStatus StopAgent(const std::string& name);
+  // Waits for an agent that ends by itself.
+  ExitStatus AwaitAgentEnd(const std::string& name);
   pid_t coordinator_pid() const { return coordinator_->pid(); }
 
   // Submits and returns the job's id.

@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <filesystem>
 #include <string>
@@ -126,9 +127,11 @@ int Main(int argc, char** argv) {
 }  // namespace ovi
 
 int main(int argc, char** argv) {
-  // Not for users: how the agent starts a group's keeper.
+  // Not for users: how the agent starts a group's keeper. It ends at once: the agent may still kill all that
+  // it sees below the keeper, and the process with which a sanitizer looks for leaks at exit would be killed
+  // and waited for in vain.
   if (argc >= 4 && std::string_view(argv[1]) == "keep-group")
-    return ovi::KeepGroup(argv[2], std::vector<std::string>(argv + 3, argv + argc));
+    std::_Exit(ovi::KeepGroup(argv[2], std::vector<std::string>(argv + 3, argv + argc)));
   // Before there are threads, so that none of them takes a signal that the agent waits for.
   const sigset_t signals = ovi::AgentSignals();
   ::sigprocmask(SIG_BLOCK, &signals, nullptr);
