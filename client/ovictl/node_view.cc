@@ -67,6 +67,19 @@ void Append(Row& row, Row more) {
   row.insert(row.end(), more.begin(), more.end());
 }
 
+// "needs 16.7 MiB alone, 12.1 MiB each on 2; with fsdp 9.2 MiB each on 2".
+std::string NeedsOf(const v1::ModelInfo& model) {
+  std::vector<std::string> plain, fsdp;
+  for (const v1::MemoryNeed& need : model.memory_needs()) {
+    const std::string bytes = FormatBytes(need.as_executed_bytes());
+    (need.fsdp() ? fsdp : plain)
+        .push_back(need.world_size() == 1 ? absl::StrCat(bytes, " alone")
+                                          : absl::StrCat(bytes, " each on ", need.world_size()));
+  }
+  return absl::StrCat("needs ", absl::StrJoin(plain, ", "), fsdp.empty() ? "" : "; with fsdp ",
+                      absl::StrJoin(fsdp, ", "));
+}
+
 }  // namespace
 
 std::int64_t FreeBytes(const v1::Node& node, int index) {
@@ -118,13 +131,11 @@ std::string NodeDetails(const v1::Node& node, std::int64_t now_ms, const Screen&
                              FormatBytes(host.memory_bytes_total())));
   add("disk",
       absl::StrCat(FormatBytes(host.disk_bytes_free()), " free of ", FormatBytes(host.disk_bytes_total())));
-  add("world sizes", absl::StrJoin(node.world_sizes(), ", "));
   for (const v1::ModelInfo& model : node.models()) {
     add("model",
-        model.problem().empty()
-            ? absl::StrCat(model.name(), ", ", FormatBytes(model.weights_bytes()), " of weights, needs ",
-                           FormatBytes(model.memory_need().as_executed_bytes()), " a GPU")
-            : absl::StrCat(model.name(), ": ", model.problem()),
+        model.problem().empty() ? absl::StrCat(model.name(), ", ", FormatBytes(model.weights_bytes()),
+                                               " of weights, ", NeedsOf(model))
+                                : absl::StrCat(model.name(), ": ", model.problem()),
         model.problem().empty() ? Tint::kNone : Tint::kBad);
   }
   return out;

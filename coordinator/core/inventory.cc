@@ -98,7 +98,7 @@ std::optional<Offer> OfferOf(const NodeBooks& books, int size, std::int64_t byte
 
 }  // namespace
 
-std::vector<int> WorldSizes(const JobRequest& request) {
+std::vector<int> WorldSizes(const JobRequest& request, int gpu_count_max) {
   switch (request.allocation) {
     case Allocation::kSingle:
       return {1};
@@ -106,24 +106,36 @@ std::vector<int> WorldSizes(const JobRequest& request) {
       if (request.gpu_count == 0) return {4, 2};
       break;
     case Allocation::kFsdp:
-      if (request.gpu_count == 0) return {4, 2, 1};
+      if (request.gpu_count == 0) {
+        // Two at least, also where no node has them: then the refusal is about two.
+        std::vector<int> sizes;
+        for (int size = std::max(gpu_count_max, 2); size >= 2; --size) sizes.push_back(size);
+        return sizes;
+      }
       break;
     case Allocation::kAuto:
-      return request.one_pass ? std::vector<int>{1} : std::vector<int>{4, 2, 1};
+      return {4, 2, 1};
   }
   return request.gpu_count > 0 ? std::vector<int>{request.gpu_count} : std::vector<int>{};
 }
 
-std::int64_t BytesNeeded(const NodeFacts& node, const JobRequest& request) {
-  for (const ModelFacts& model : node.models) {
-    if (model.name != request.model_name || !model.problem.empty()) continue;
-    return request.reference ? model.need.reference_bytes : model.need.as_executed_bytes;
-  }
-  return 0;
+const ModelFacts* FindModel(const NodeFacts& node, const std::string& name) {
+  const auto found = std::find_if(node.models.begin(), node.models.end(), [&](const ModelFacts& model) {
+    return model.name == name && model.problem.empty();
+  });
+  return found == node.models.end() ? nullptr : &*found;
 }
 
-bool Runs(const NodeFacts& node, int world_size) {
-  return std::find(node.world_sizes.begin(), node.world_sizes.end(), world_size) != node.world_sizes.end();
+std::int64_t BytesNeeded(const NodeFacts& node, const JobRequest& request, int size) {
+  const ModelFacts* const model = FindModel(node, request.model_name);
+  if (model == nullptr) return 0;
+  // One rank has nobody to share its weights with.
+  const bool fsdp = request.allocation == Allocation::kFsdp && size > 1;
+  for (const MemoryNeed& need : model->needs) {
+    if (need.world_size != size || need.fsdp != fsdp) continue;
+    return request.reference ? need.reference_bytes : need.as_executed_bytes;
+  }
+  return 0;
 }
 
 int GpusLargeEnough(const NodeFacts& node, std::int64_t bytes) {
@@ -132,12 +144,12 @@ int GpusLargeEnough(const NodeFacts& node, std::int64_t bytes) {
 }
 
 bool CouldEverHold(const NodeFacts& node, const JobRequest& request, int size) {
-  const std::int64_t bytes = BytesNeeded(node, request);
-  return bytes > 0 && Runs(node, size) && GpusLargeEnough(node, bytes) >= size;
+  const std::int64_t bytes = BytesNeeded(node, request, size);
+  return bytes > 0 && GpusLargeEnough(node, bytes) >= size;
 }
 
 bool CouldEverHold(const NodeFacts& node, const JobRequest& request) {
-  const std::vector<int> sizes = WorldSizes(request);
+  const std::vector<int> sizes = WorldSizes(request, static_cast<int>(node.gpus.size()));
   return std::any_of(sizes.begin(), sizes.end(),
                      [&](int size) { return CouldEverHold(node, request, size); });
 }
@@ -147,6 +159,7 @@ Inventory::Inventory(const State& state, TimeMs now) : state_(state) {
     NodeBooks& books = nodes_[name];
     books.node = &node;
     books.usable = node.connected && !state.drained.contains(name);
+    gpu_count_max_ = std::max(gpu_count_max_, static_cast<int>(node.facts.gpus.size()));
     for (const GpuFacts& gpu : node.facts.gpus) {
       books.gpus.push_back({.facts = &gpu, .bytes_free = gpu.bytes_total - gpu.bytes_foreign});
     }
@@ -202,7 +215,7 @@ std::optional<Placement> Inventory::FindWarm(const JobRequest& request, int size
     const auto found = nodes_.find(group.node);
     if (found == nodes_.end() || !found->second.usable) continue;
     const NodeFacts& facts = found->second.node->facts;
-    const std::int64_t bytes = BytesNeeded(facts, request);
+    const std::int64_t bytes = BytesNeeded(facts, request, size);
     if (bytes <= 0 || group.bytes_per_rank < bytes) continue;
     const std::string& node_name = group.node;
     const auto is_out = [&](int index) {
@@ -223,8 +236,8 @@ std::optional<Placement> Inventory::FindWarm(const JobRequest& request, int size
 std::optional<Placement> Inventory::FindNew(const JobRequest& request, int size, const Search& search) const {
   std::optional<Offer> best;
   for (const auto& [name, books] : nodes_) {
-    if (!books.usable || search.avoid.contains(name) || !Runs(books.node->facts, size)) continue;
-    const std::int64_t bytes = BytesNeeded(books.node->facts, request);
+    if (!books.usable || search.avoid.contains(name)) continue;
+    const std::int64_t bytes = BytesNeeded(books.node->facts, request, size);
     if (bytes <= 0) continue;
     auto offer = OfferOf(books, size, bytes, state_.policy.groups_per_gpu_max, search);
     if (offer && (!best || offer->cost < best->cost)) best = std::move(offer);

@@ -54,6 +54,7 @@ class Inventory {
   bool HasRoom(const HeldGpus& held) const;
 
   const std::map<std::string, NodeBooks>& nodes() const { return nodes_; }
+  int gpu_count_max() const { return gpu_count_max_; }  // of one node
   const State& state() const { return state_; }
 
  private:
@@ -62,20 +63,26 @@ class Inventory {
 
   const State& state_;
   std::map<std::string, NodeBooks> nodes_;
+  int gpu_count_max_ = 0;
 };
 
-// Numbers of ranks that the request allows, the preferred one first. Empty for a request that makes no sense.
-std::vector<int> WorldSizes(const JobRequest& request);
+// Numbers of ranks that the request allows, the preferred one first, where no node has more than
+// `gpu_count_max` GPUs. Empty for a request that makes no sense.
+std::vector<int> WorldSizes(const JobRequest& request, int gpu_count_max);
 
-// Bytes a rank of `request` needs there; 0 when the node cannot run its model.
-std::int64_t BytesNeeded(const NodeFacts& node, const JobRequest& request);
+// Usable, or nothing.
+const ModelFacts* FindModel(const NodeFacts& node, const std::string& name);
 
-bool Runs(const NodeFacts& node, int world_size);
+// Bytes that each of `size` ranks of `request` needs there; 0 when the node cannot run its model so.
+std::int64_t BytesNeeded(const NodeFacts& node, const JobRequest& request, int size);
 
 // GPUs that would do if nothing else were on them.
 int GpusLargeEnough(const NodeFacts& node, std::int64_t bytes);
 bool CouldEverHold(const NodeFacts& node, const JobRequest& request, int size);
 bool CouldEverHold(const NodeFacts& node, const JobRequest& request);
+
+// Why no node could ever hold `request` with `size` ranks, in one line. Some node has its model.
+std::string WhyNever(const State& state, const JobRequest& request, int size);
 
 // "2 GPUs with 15.0 MiB".
 std::string GpusWith(int count, std::int64_t bytes);

@@ -10,20 +10,20 @@
 namespace ovi::core {
 namespace {
 
-// The option without a look at what is free. bytes_per_rank 0 when no node has the model.
+// The option without a look at what is free. bytes_per_rank 0 when no node can run it with so many ranks.
 Option OptionEver(const State& state, const JobRequest& request, int size) {
   Option option{.world_size = size};
   for (const auto& [name, node] : state.nodes) {
-    const std::int64_t bytes = BytesNeeded(node.facts, request);
+    const std::int64_t bytes = BytesNeeded(node.facts, request, size);
     if (option.bytes_per_rank == 0) option.bytes_per_rank = bytes;
     if (option.fits_ever || !CouldEverHold(node.facts, request, size)) continue;
     option.fits_ever = true;
     option.bytes_per_rank = bytes;
     option.node = name;
   }
-  const std::string gpus = GpusWith(size, option.bytes_per_rank);
-  option.reason = option.fits_ever ? absl::StrCat(gpus, " on ", option.node, ", but not now")
-                                   : absl::StrCat("no node has ", gpus, " and workers for that many ranks");
+  option.reason = option.fits_ever ? absl::StrCat(GpusWith(size, option.bytes_per_rank), " on ", option.node,
+                                                  ", but not now")
+                                   : WhyNever(state, request, size);
   return option;
 }
 
@@ -55,19 +55,22 @@ std::int64_t BytesFree(const State& state, const Node& node, int index) {
 std::optional<Placement> Place(const State& state, const JobRequest& request,
                                const std::set<std::string>& avoid) {
   const Inventory inventory(state);
-  Inventory::Search search{.sizes = WorldSizes(request), .avoid = avoid};
+  Inventory::Search search{.sizes = WorldSizes(request, inventory.gpu_count_max()), .avoid = avoid};
   if (auto now = inventory.Find(request, search)) return now;
   search.give_way = GiveWay::kStoppingAndIdle;
   return inventory.Find(request, search);
 }
 
 std::vector<Option> Options(const State& state, const JobRequest& request) {
+  const bool has_model = std::any_of(state.nodes.begin(), state.nodes.end(), [&](const auto& entry) {
+    return FindModel(entry.second.facts, request.model_name) != nullptr;
+  });
+  if (!has_model) return {};
   const Inventory inventory(state);
   std::vector<std::pair<int, Option>>
       ranked;  // 0: free now, 1: once idle groups have ended, 2: some day, 3: never
-  for (const int size : WorldSizes(request)) {
+  for (const int size : WorldSizes(request, inventory.gpu_count_max())) {
     Option option = OptionEver(state, request, size);
-    if (option.bytes_per_rank == 0) return {};  // nobody has the model
     int rank = option.fits_ever ? 2 : 3;
     Inventory::Search search{.sizes = {size}};
     for (const GiveWay give_way : {GiveWay::kNobody, GiveWay::kStoppingAndIdle}) {

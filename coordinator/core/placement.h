@@ -25,14 +25,16 @@ std::int64_t BytesFree(const State& state, const Node& node, int index);
 // Best placement for `request` now, or nothing. A warm group of the same model with enough bytes and the
 // right number of ranks goes first; else the most constrained GPUs that fit (best fit: the least bytes left
 // over), on a READY node not in `avoid`. kAuto takes what the guide says for the GPUs of that node that are
-// free and large enough: 1 -> single, 2-3 -> multi_2, 4+ -> multi_4, as far as the node's world_sizes allow.
+// free and large enough: 1 -> single, 2-3 -> multi_2, 4+ -> multi_4, as far as the model can be divided among
+// so many ranks. kFsdp without a number takes as many GPUs of one node as are free and large enough for the
+// share that each then holds, two at least.
 std::optional<Placement> Place(const State& state, const JobRequest& request,
                                const std::set<std::string>& avoid);
 
 // One way to run a job, for PlanJob.
 struct Option {
   int world_size = 0;
-  std::int64_t bytes_per_rank = 0;
+  std::int64_t bytes_per_rank = 0;  // 0 where no node can run the model with so many ranks
   bool fits_now = false;
   bool fits_ever = false;
   std::string node;              // where it would go now, or could ever
@@ -44,8 +46,9 @@ struct Option {
 std::vector<Option> Options(const State& state, const JobRequest& request);
 
 // OK when some node known, also a lost or drained one, could hold the request with all its GPUs free, or when
-// no node is known at all. FAILED_PRECONDITION else: no node has the model, or "needs 2 GPUs with 22.4 MiB
-// each on one node; the most there are: 1 on box-1".
+// no node is known at all. FAILED_PRECONDITION else: no node has the model; it cannot be divided among so
+// many ranks; or "needs 2 GPUs with 22.4 MiB each on one node; the most there are: 1 on box-1; single would
+// fit".
 absl::Status CheckFitsEver(const State& state, const JobRequest& request);
 
 // Why a pending job does not run, in one line for the user: "waits for 2 GPUs with 15 MiB free (largest free:

@@ -1,5 +1,6 @@
 // What placement says when it cannot: in words for the user.
 #include <algorithm>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -37,20 +38,77 @@ absl::Status NoSuchModel(const State& state, const JobRequest& request) {
                     : absl::StrCat("; there are: ", OneLine(absl::StrJoin(names, ", "), kNamesBytesMax))));
 }
 
-// Why no node could ever hold it, by the one that comes nearest.
-absl::Status DoesNotFit(const State& state, const JobRequest& request) {
-  const std::vector<int> sizes = WorldSizes(request);
-  if (sizes.empty()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("gpu_count: ", request.gpu_count, " GPUs make no sense"));
+int GpuCountMax(const State& state) {
+  int most = 0;
+  for (const auto& [name, node] : state.nodes) {
+    most = std::max(most, static_cast<int>(node.facts.gpus.size()));
   }
-  const int size = sizes.back();  // the least that would do
+  return most;
+}
+
+std::string AllocationName(Allocation allocation, int size) {
+  if (size == 1) return "single";
+  return absl::StrCat(allocation == Allocation::kFsdp ? "fsdp_" : "multi_", size);
+}
+
+bool SomeNodeCouldHold(const State& state, const JobRequest& request, int size) {
+  return std::any_of(state.nodes.begin(), state.nodes.end(),
+                     [&](const auto& entry) { return CouldEverHold(entry.second.facts, request, size); });
+}
+
+// "; multi_2 would fit": the most ranks that could run what was asked for, of its own kind where there are
+// any; "" for none.
+std::string WhatWouldFit(const State& state, const JobRequest& request) {
+  const bool fsdp = request.allocation == Allocation::kFsdp;
+  for (const Allocation kind :
+       {fsdp ? Allocation::kFsdp : Allocation::kMulti, fsdp ? Allocation::kMulti : Allocation::kFsdp}) {
+    JobRequest other = request;
+    other.allocation = kind;
+    for (int size = GpuCountMax(state); size >= (kind == Allocation::kFsdp ? 2 : 1); --size) {
+      if (SomeNodeCouldHold(state, other, size))
+        return absl::StrCat("; ", AllocationName(kind, size), " would fit");
+    }
+  }
+  return "";
+}
+
+// No node has a figure for so many ranks, though some have the model.
+std::string WhyNotSoManyRanks(const State& state, const JobRequest& request, int size) {
+  const Node* nearest = nullptr;  // of those with the model, the one with most GPUs
+  std::set<int> sizes;
+  for (const auto& [name, node] : state.nodes) {
+    const ModelFacts* const model = FindModel(node.facts, request.model_name);
+    if (model == nullptr) continue;
+    if (nearest == nullptr || node.facts.gpus.size() > nearest->facts.gpus.size()) nearest = &node;
+    for (const MemoryNeed& need : model->needs) {
+      if (BytesNeeded(node.facts, request, need.world_size) > 0) sizes.insert(need.world_size);
+    }
+  }
+  if (nearest == nullptr) return "no node has the model";
+  const auto most = static_cast<int>(nearest->facts.gpus.size());
+  if (most == 0) return absl::StrCat("needs ", size, size == 1 ? " GPU" : " GPUs", "; there is no GPU");
+  if (most < size) {
+    return absl::StrCat("needs ", size, " GPUs on one node; the most there are: ", most, " on ",
+                        nearest->facts.name);
+  }
+  const bool fsdp = request.allocation == Allocation::kFsdp;
+  if (sizes.empty()) {
+    return absl::StrCat("model_name: no node says how much memory ", Quoted(request.model_name), " needs",
+                        request.reference ? " in precision reference" : "", fsdp ? " with fsdp" : "");
+  }
+  return absl::StrCat(Quoted(request.model_name), " cannot be divided among ", size, " ranks, only among ",
+                      absl::StrJoin(sizes, ", "), fsdp ? "" : "; fsdp takes any number");
+}
+
+}  // namespace
+
+std::string WhyNever(const State& state, const JobRequest& request, int size) {
   const Node* nearest = nullptr;
   int most = -1;
   std::int64_t largest = 0;
   std::string largest_on;
   for (const auto& [name, node] : state.nodes) {
-    const std::int64_t bytes = BytesNeeded(node.facts, request);
+    const std::int64_t bytes = BytesNeeded(node.facts, request, size);
     if (bytes <= 0) continue;
     for (const GpuFacts& gpu : node.facts.gpus) {
       if (gpu.bytes_total <= largest) continue;
@@ -62,25 +120,33 @@ absl::Status DoesNotFit(const State& state, const JobRequest& request) {
     most = count;
     nearest = &node;
   }
-  if (nearest == nullptr) {
-    return absl::FailedPreconditionError(absl::StrCat("model_name: no node says how much memory ",
-                                                      Quoted(request.model_name), " needs",
-                                                      request.reference ? " in precision reference" : ""));
-  }
-  const std::string needs = absl::StrCat("needs ", GpusWith(size, BytesNeeded(nearest->facts, request)),
+  if (nearest == nullptr) return WhyNotSoManyRanks(state, request, size);
+  const std::string needs = absl::StrCat("needs ", GpusWith(size, BytesNeeded(nearest->facts, request, size)),
                                          size == 1 ? "; " : " each on one node; ");
-  if (most >= size) {
+  if (most > 0) return absl::StrCat(needs, "the most there are: ", most, " on ", nearest->facts.name);
+  return largest == 0
+             ? absl::StrCat(needs, "there is no GPU")
+             : absl::StrCat(needs, "the largest there is: ", FormatBytes(largest), " on ", largest_on);
+}
+
+namespace {
+
+absl::Status DoesNotFit(const State& state, const JobRequest& request) {
+  const std::vector<int> sizes = WorldSizes(request, GpuCountMax(state));
+  if (sizes.empty()) {
     return absl::FailedPreconditionError(
-        absl::StrCat(needs, nearest->facts.name, " has them, but its workers run with ",
-                     absl::StrJoin(nearest->facts.world_sizes, ", "), " ranks only"));
+        absl::StrCat("gpu_count: ", request.gpu_count, " GPUs make no sense"));
   }
-  if (most > 0) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(needs, "the most there are: ", most, " on ", nearest->facts.name));
-  }
+  // The least that would do: few ranks, but with fsdp the most that can be, since each then holds least.
+  const auto has_figure = [&](int size) {
+    return std::any_of(state.nodes.begin(), state.nodes.end(),
+                       [&](const auto& entry) { return BytesNeeded(entry.second.facts, request, size) > 0; });
+  };
+  const auto most = std::find_if(sizes.begin(), sizes.end(), has_figure);
+  const bool fsdp = request.allocation == Allocation::kFsdp && most != sizes.end();
+  const int size = fsdp ? *most : sizes.back();
   return absl::FailedPreconditionError(
-      largest == 0 ? absl::StrCat(needs, "there is no GPU")
-                   : absl::StrCat(needs, "the largest there is: ", FormatBytes(largest), " on ", largest_on));
+      absl::StrCat(WhyNever(state, request, size), WhatWouldFit(state, request)));
 }
 
 // The node with most GPUs that could take a rank now.
@@ -90,11 +156,11 @@ struct MostFree {
   std::int64_t bytes = 0;  // that a rank needs
 };
 
-MostFree FindMostFree(const Inventory& inventory, const JobRequest& request,
+MostFree FindMostFree(const Inventory& inventory, const JobRequest& request, int size,
                       const std::set<std::string>& avoid) {
   MostFree most;
   for (const auto& [name, books] : inventory.nodes()) {
-    const std::int64_t bytes = BytesNeeded(books.node->facts, request);
+    const std::int64_t bytes = BytesNeeded(books.node->facts, request, size);
     if (!books.usable || bytes <= 0 || avoid.contains(name)) continue;
     const auto count =
         static_cast<int>(std::count_if(books.gpus.begin(), books.gpus.end(), [&](const GpuBooks& gpu) {
@@ -136,9 +202,7 @@ absl::Status CheckFitsEver(const State& state, const JobRequest& request) {
   bool has_model = false;
   for (const auto& [name, node] : state.nodes) {
     if (CouldEverHold(node.facts, request)) return absl::OkStatus();
-    for (const ModelFacts& model : node.facts.models) {
-      has_model = has_model || (model.name == request.model_name && model.problem.empty());
-    }
+    has_model = has_model || FindModel(node.facts, request.model_name) != nullptr;
   }
   return has_model ? DoesNotFit(state, request) : NoSuchModel(state, request);
 }
@@ -147,7 +211,9 @@ std::string PendingReason(const State& state, const JobRequest& request, const s
   if (state.nodes.empty()) return "waits for a node: none has connected yet";
   if (const absl::Status fits = CheckFitsEver(state, request); !fits.ok()) return std::string(fits.message());
   const Inventory inventory(state);
-  Inventory::Search search{.sizes = WorldSizes(request), .avoid = avoid, .give_way = GiveWay::kEverybody};
+  Inventory::Search search{.sizes = WorldSizes(request, inventory.gpu_count_max()),
+                           .avoid = avoid,
+                           .give_way = GiveWay::kEverybody};
   if (!inventory.Find(request, search)) return NobodyCan(state, request, avoid);
   search.give_way = GiveWay::kNobody;
   if (inventory.Find(request, search)) return "waits for its turn";
@@ -155,8 +221,10 @@ std::string PendingReason(const State& state, const JobRequest& request, const s
   if (const auto soon = inventory.Find(request, search)) {
     return absl::StrCat("waits for idle groups on ", soon->node, " to end");
   }
-  const int size = search.sizes.back();
-  const MostFree most = FindMostFree(inventory, request, avoid);
+  // The least that would do.
+  const int size = *std::find_if(search.sizes.rbegin(), search.sizes.rend(),
+                                 [&](int ranks) { return SomeNodeCouldHold(state, request, ranks); });
+  const MostFree most = FindMostFree(inventory, request, size, avoid);
   return absl::StrCat(
       "waits for ", GpusWith(size, most.bytes), " free",
       most.count == 0 ? " (none is)" : absl::StrCat(" (largest free: ", most.count, " on ", most.node, ")"));

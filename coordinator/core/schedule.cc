@@ -16,11 +16,10 @@ namespace {
 
 // What decides where a job can go. Two jobs of one shape fail alike, so a pass tries a shape that failed only
 // once.
-using Shape = std::tuple<std::string, bool, Allocation, int, bool, std::set<std::string>>;
+using Shape = std::tuple<std::string, bool, Allocation, int, std::set<std::string>>;
 
 Shape ShapeOf(const JobRequest& request, const std::set<std::string>& avoid) {
-  return {request.model_name, request.reference, request.allocation,
-          request.gpu_count,  request.one_pass,  avoid};
+  return {request.model_name, request.reference, request.allocation, request.gpu_count, avoid};
 }
 
 enum class Tried { kStarted, kWaits, kFailed };
@@ -65,7 +64,8 @@ void Pass::Go() {
 }
 
 Tried Pass::Try(Job& job, const std::set<std::string>& avoid) {
-  Inventory::Search search{.sizes = WorldSizes(job.request), .avoid = avoid, .held = &held_};
+  Inventory::Search search{
+      .sizes = WorldSizes(job.request, inventory_->gpu_count_max()), .avoid = avoid, .held = &held_};
   const std::optional<Placement> now = inventory_->Find(job.request, search);
   search.give_way = GiveWay::kStopping;
   const std::optional<Placement> soon = inventory_->Find(job.request, search);

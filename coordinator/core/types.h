@@ -79,8 +79,6 @@ struct JobRequest {
   bool reference = false;  // fp32 throughout: needs MemoryNeed::reference_bytes
   Allocation allocation = Allocation::kAuto;
   int gpu_count = 0;  // of kMulti and kFsdp; 0 where the scheduler chooses
-  bool one_pass =
-      false;  // guidance 1 on both sides: a second rank has nothing to do, so `auto` takes one GPU
   bool operator==(const JobRequest&) const = default;
 };
 
@@ -150,16 +148,19 @@ struct Group {
   bool operator==(const Group&) const = default;
 };
 
+// What each rank of such a group takes.
 struct MemoryNeed {
-  std::int64_t as_executed_bytes = 0;  // a rank
+  int world_size = 1;
+  bool fsdp = false;
+  std::int64_t as_executed_bytes = 0;
   std::int64_t reference_bytes = 0;
   bool operator==(const MemoryNeed&) const = default;
 };
 
 struct ModelFacts {
   std::string name;
-  MemoryNeed need;
-  std::string problem;  // not "" when the folder cannot be used
+  std::vector<MemoryNeed> needs;  // of the groups that can run it, one each
+  std::string problem;            // not "" when the folder cannot be used
   bool operator==(const ModelFacts&) const = default;
 };
 
@@ -177,7 +178,6 @@ struct NodeFacts {
   std::string instance_id;
   std::vector<GpuFacts> gpus;  // index i at [i]
   std::vector<ModelFacts> models;
-  std::vector<int> world_sizes;  // ascending
   bool operator==(const NodeFacts&) const = default;
 };
 

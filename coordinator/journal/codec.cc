@@ -29,14 +29,13 @@ void Fill(const core::AttemptRef& from, pb::AttemptRef* to) {
 }
 
 void Fill(const core::JobRequest& from, pb::JobRequest* to) {
-  const auto& [user, priority, model_name, reference, allocation, gpu_count, one_pass] = from;
+  const auto& [user, priority, model_name, reference, allocation, gpu_count] = from;
   to->set_user(user);
   to->set_priority(priority);
   to->set_model_name(model_name);
   to->set_reference(reference);
   to->set_allocation(ToProto(journal_words::kAllocations, allocation));
   to->set_gpu_count(gpu_count);
-  to->set_one_pass(one_pass);
 }
 
 void Fill(const core::MemoryReport& from, pb::MemoryReport* to) {
@@ -156,7 +155,6 @@ absl::StatusOr<core::Change> Read(const pb::JobAdded& from) {
   OVI_RETURN_IF_ERROR(
       ToCore(journal_words::kAllocations, request.allocation(), "allocation", &to.request.allocation));
   to.request.gpu_count = request.gpu_count();
-  to.request.one_pass = request.one_pass();
   to.spec = from.spec();
   to.warnings.assign(from.warnings().begin(), from.warnings().end());
   return to;

@@ -229,8 +229,6 @@ core::JobRequest RequestOf(const v1::JobSpec& spec) {
     default:
       request.allocation = core::Allocation::kAuto;
   }
-  request.one_pass = spec.has_video_guidance_scale() && spec.video_guidance_scale() == 1.0 &&
-                     spec.has_audio_guidance_scale() && spec.audio_guidance_scale() == 1.0;
   return request;
 }
 

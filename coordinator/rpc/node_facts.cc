@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cctype>
+#include <set>
 #include <string_view>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
@@ -56,6 +58,30 @@ absl::StatusOr<core::GroupFound> ParseGroup(const std::string& id,
                           .model_name = model};
 }
 
+absl::StatusOr<core::ModelFacts> ParseModel(const v1::ModelInfo& model) {
+  core::ModelFacts out{.name = model.name(), .problem = model.problem()};
+  std::set<std::pair<int, bool>> groups;
+  for (const v1::MemoryNeed& need : model.memory_needs()) {
+    const auto wrong = [&](std::string_view what) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("models[", Quoted(model.name()), "].memory_needs: ", std::string(what)));
+    };
+    if (need.world_size() < 1 || need.world_size() > kGpusMax) {
+      return wrong(absl::StrCat("world_size must be 1..", kGpusMax, ", got ", need.world_size()));
+    }
+    if (need.as_executed_bytes() < 0 || need.reference_bytes() < 0)
+      return wrong("bytes must not be negative");
+    if (!groups.emplace(need.world_size(), need.fsdp()).second) {
+      return wrong(absl::StrCat(need.world_size(), " ranks come twice"));
+    }
+    out.needs.push_back({.world_size = need.world_size(),
+                         .fsdp = need.fsdp(),
+                         .as_executed_bytes = need.as_executed_bytes(),
+                         .reference_bytes = need.reference_bytes()});
+  }
+  return out;
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<core::GpuFacts>> ParseGpus(
@@ -94,14 +120,7 @@ absl::StatusOr<core::NodeConnected> ParseHello(const v1::NodeHello& hello) {
   out.facts.instance_id = hello.instance_id();
   OVI_ASSIGN_OR_RETURN(out.facts.gpus, ParseGpus(hello.gpus()));
   for (const v1::ModelInfo& model : hello.models()) {
-    out.facts.models.push_back({.name = model.name(),
-                                .need = {.as_executed_bytes = model.memory_need().as_executed_bytes(),
-                                         .reference_bytes = model.memory_need().reference_bytes()},
-                                .problem = model.problem()});
-  }
-  out.facts.world_sizes.assign(hello.world_sizes().begin(), hello.world_sizes().end());
-  if (!std::is_sorted(out.facts.world_sizes.begin(), out.facts.world_sizes.end())) {
-    return absl::InvalidArgumentError("world_sizes must ascend");
+    OVI_ASSIGN_OR_RETURN(out.facts.models.emplace_back(), ParseModel(model));
   }
   for (const v1::GroupFound& group : hello.groups()) {
     OVI_ASSIGN_OR_RETURN(out.groups.emplace_back(), ParseGroup(group.group_id(), group.gpu_indices(),
@@ -134,7 +153,6 @@ void NodeBook::Welcome(const v1::NodeHello& hello) {
   *node.mutable_gpus() = hello.gpus();
   *node.mutable_host() = hello.host();
   *node.mutable_models() = hello.models();
-  *node.mutable_world_sizes() = hello.world_sizes();
   node.set_agent_version(hello.agent_version());
   const std::lock_guard lock(mutex_);
   nodes_[hello.name()] = std::move(node);

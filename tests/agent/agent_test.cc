@@ -13,7 +13,6 @@ namespace ovi {
 namespace {
 
 using testing::AllOf;
-using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -31,7 +30,6 @@ TEST_F(AgentTest, SaysWhatItsNodeIs) {
   EXPECT_EQ(hello->name(), "box");
   EXPECT_EQ(hello->agent_version(), OVI_VERSION);
   EXPECT_EQ(hello->instance_id().size(), 32u);
-  EXPECT_THAT(hello->world_sizes(), ElementsAre(1, 2));
   ASSERT_EQ(hello->gpus_size(), 2);
   EXPECT_EQ(hello->gpus(1).index(), 1);
   EXPECT_EQ(hello->gpus(1).bytes_total(), 600'000'000);
@@ -45,9 +43,14 @@ TEST_F(AgentTest, SaysWhatItsNodeIs) {
   ASSERT_EQ(hello->models_size(), 4) << "configs/models";
   EXPECT_EQ(hello->models(3).name(), "mini-ovi");
   EXPECT_EQ(hello->models(3).problem(), "");
-  EXPECT_GT(hello->models(3).memory_need().as_executed_bytes(), 1 << 20);
-  EXPECT_GE(hello->models(3).memory_need().reference_bytes(),
-            hello->models(3).memory_need().as_executed_bytes());
+  ASSERT_EQ(hello->models(3).memory_needs_size(), 3) << "two GPUs: alone, on both, on both with fsdp";
+  for (const v1::MemoryNeed& need : hello->models(3).memory_needs()) {
+    EXPECT_GT(need.as_executed_bytes(), 1 << 20);
+    EXPECT_GE(need.reference_bytes(), need.as_executed_bytes());
+  }
+  EXPECT_EQ(hello->models(3).memory_needs(0).world_size(), 1);
+  EXPECT_EQ(hello->models(3).memory_needs(1).world_size(), 2);
+  EXPECT_TRUE(hello->models(3).memory_needs(2).fsdp());
   EXPECT_THAT(hello->models(0).problem(), HasSubstr("missing")) << "its weights are not in the repository";
 }
 

@@ -39,7 +39,7 @@ state_dir: state
 models_dir: ../models
 weights_dir: /data/weights
 gpus:
-  - {name: RTX 3090, vram: 24GiB}
+  - {name: RTX 3090, vram: 24GiB, share: 1000}
   - {vram: "600 MB"}
   - {name: odd, vram: 629145600}
 groups:
@@ -61,7 +61,7 @@ log: {level: debug, json: true, file: agent.log}
   EXPECT_EQ(config->weights_dir, "/data/weights");
   ASSERT_TRUE(config->declared_gpus);
   EXPECT_THAT(*config->declared_gpus,
-              ElementsAre(DeclaredGpu{"RTX 3090", std::int64_t{24} << 30},
+              ElementsAre(DeclaredGpu{"RTX 3090", std::int64_t{24} << 30, 1000},
                           DeclaredGpu{"declared", 600'000'000}, DeclaredGpu{"odd", 629'145'600}));
   EXPECT_EQ(config->mpirun, "/opt/mpi/bin/mpirun");
   EXPECT_EQ(config->worker, "/etc/ovi/bin/ovi-worker");
@@ -114,14 +114,17 @@ TEST(AgentConfig, RefusesWhatItDoesNotUnderstandAndSaysWhere) {
        "agent.yaml:1: coordinator must be host:port, such as head:7000, got \"head\""},
       {"coordinator: head:70000", {}, "coordinator must be host:port"},
       {"coordinator: :7000", {}, "coordinator must be host:port"},
-      {"gpus: some", {}, "agent.yaml:1: gpus must be auto or a list of {name, vram}, got"},
+      {"gpus: some", {}, "agent.yaml:1: gpus must be auto or a list of {name, vram, share}, got"},
       {"gpus:\n- {vram: 1GiB}\n- {vram: much}", {}, "gpus [1].vram must be bytes from 1 MiB to 1024 TiB"},
       {"gpus: [{vram: 3}]", {}, "gpus [0].vram must be bytes from 1 MiB"},
       {"gpus: [{vram: -1GiB}]", {}, "gpus [0].vram must be bytes"},
       {"gpus: [{name: a}]", {}, "gpus [0] needs vram"},
+      {"gpus: [{vram: 1GiB, share: 0}]", {}, "gpus [0].share must be"},
+      {"gpus: [{vram: 1GiB, share: 1001}]", {}, "gpus [0].share must be"},
+      {"gpus: [{vram: 1GiB, share: fast}]", {}, "gpus [0].share must be"},
       {"gpus: [{vram: 1GiB, memory: 1}]",
        {},
-       "gpus [0] has the unknown key \"memory\"; a GPU has name and vram"},
+       "gpus [0] has the unknown key \"memory\"; a GPU has name, vram and share"},
       {"groups: {threads_per_rank: -1}",
        {},
        "groups.threads_per_rank must be a whole number from 0 to 1024, got -1"},

@@ -5,11 +5,14 @@
 
 #include <filesystem>
 #include <memory>
+#include <utility>
+#include <vector>
 
 #include "base/small_file.h"
 #include "tests/agent/nodes_server.h"
 #include "tests/agent/test_agent.h"
 #include "worker/agent/group_folder.h"
+#include "worker/group/group_files.h"
 
 namespace ovi {
 namespace {
@@ -48,11 +51,13 @@ TEST_F(GroupsTest, TellHowTheirRanksEnded) {
     int ranks;
     const char* behaviour;
     int exit_code, signal;
+    const char* says = "";
   };
   // mpirun turns a rank's signal into 128 + signal; a single rank has no mpirun.
   for (const Case& c : {Case{"one-ok", 1, "exit 0", 0, 0}, Case{"one-oom", 1, "exit 3", 3, 0},
                         Case{"one-killed", 1, "die 9", -1, 9}, Case{"two-ok", 2, "exit 0", 0, 0},
-                        Case{"two-oom", 2, "exit 3", 3, 0}, Case{"two-killed", 2, "die 9", 137, 0}}) {
+                        Case{"two-oom", 2, "exit 3", 3, 0, " ended with exit code 3\n"},
+                        Case{"two-killed", 2, "die 9", 137, 0, " died of signal 9 (Killed)\n"}}) {
     SCOPED_TRACE(c.name);
     ASSERT_TRUE(coordinator.Start(Order(c.name, c.ranks, c.behaviour)));
     const auto exited = coordinator.AwaitExited(c.name);
@@ -60,13 +65,13 @@ TEST_F(GroupsTest, TellHowTheirRanksEnded) {
     EXPECT_TRUE(exited->launched());
     EXPECT_EQ(exited->exit_code(), c.exit_code);
     EXPECT_EQ(exited->signal(), c.signal);
+    EXPECT_THAT(exited->output_tail(), HasSubstr(c.says));
     EXPECT_THAT(agent.Processes(c.name), IsEmpty());
   }
 }
 
 TEST_F(GroupsTest, AreRefusedWithTheReasonWhenTheyCannotStart) {
   Connect();
-  v1::StartGroup three = Order("three", 3, "wait");
   v1::StartGroup no_gpu = Order("no-gpu", 2, "wait");
   no_gpu.set_gpu_indices(1, 4);
   v1::StartGroup no_model = Order("no-model", 1, "wait");
@@ -74,12 +79,10 @@ TEST_F(GroupsTest, AreRefusedWithTheReasonWhenTheyCannotStart) {
   v1::StartGroup escape = Order("../escape", 1, "wait");
   v1::StartGroup no_token = Order("no-token", 1, "wait");
   no_token.set_token("");
-  const std::pair<v1::StartGroup, const char*> cases[] = {
-      {three, "no group of 3 ranks can run here, only of 1, 2"},
-      {no_gpu, "this node has 4 GPUs, got index 4"},
-      {no_model, "maxi-ovi/model_spec.json"},
-      {escape, "group_id must be"},
-      {no_token, "no-token/token: "}};
+  const std::pair<v1::StartGroup, const char*> cases[] = {{no_gpu, "this node has 4 GPUs, got index 4"},
+                                                          {no_model, "maxi-ovi/model_spec.json"},
+                                                          {escape, "group_id must be"},
+                                                          {no_token, "no-token/token: "}};
   for (const auto& [order, reason] : cases) {
     SCOPED_TRACE(order.group_id());
     ASSERT_TRUE(coordinator.Start(order));
@@ -90,6 +93,21 @@ TEST_F(GroupsTest, AreRefusedWithTheReasonWhenTheyCannotStart) {
     EXPECT_THAT(exited->output_tail(), HasSubstr(reason));
   }
   EXPECT_FALSE(std::filesystem::exists(agent.folder() / "state/escape"));
+}
+
+TEST_F(GroupsTest, AreToldHowFastTheirGpusAreWhereThatDiffers) {
+  agent.settings = {"gpus=[{vram: 1GiB, share: 2}, {vram: 1GiB}, {vram: 1GiB}]"};
+  Connect();
+  v1::StartGroup unequal = Order("unequal", 2, "wait"), alike = Order("alike", 2, "wait");
+  alike.set_gpu_indices(0, 1);
+  alike.set_gpu_indices(1, 2);
+  for (const auto& [order, shares] : {std::pair(unequal, std::vector<int>{2, 1}), {alike, {}}}) {
+    ASSERT_TRUE(coordinator.Start(order));
+    ASSERT_TRUE(coordinator.AwaitStarted(order.group_id()));
+    const auto facts = ReadGroupFacts(agent.group_dir(order.group_id()));
+    ASSERT_TRUE(facts.ok()) << facts.status();
+    EXPECT_EQ(facts->rank_shares, shares) << order.group_id();
+  }
 }
 
 TEST_F(GroupsTest, AreNotStartedWithoutTheirProgram) {

@@ -23,19 +23,24 @@ class ModelScanTest : public testing::Test {
     fs::copy(OVI_SOURCE_DIR "/configs/models/mini-ovi", temp / name, fs::copy_options::recursive);
     return temp / name;
   }
-  std::vector<v1::ModelInfo> Scan(const std::string& weights_dir = "") {
-    return ModelScan({.models_dir = temp.path(),
-                      .weights_dir = weights_dir,
-                      .cache_file = cache / "models.json",
-                      .need_of = [this](const ModelFolder& model) -> absl::StatusOr<v1::MemoryNeed> {
-                        ++needs_computed;
-                        opened_weights = model.weights_dir;
-                        if (need_fails) return absl::InvalidArgumentError("tokenizer: broken");
-                        v1::MemoryNeed need;
-                        need.set_as_executed_bytes(100);
-                        need.set_reference_bytes(200);
-                        return need;
-                      }})
+  std::vector<v1::ModelInfo> Scan(const std::string& weights_dir = "", const std::string& gpus = "gpus 2") {
+    return ModelScan(
+               {.models_dir = temp.path(),
+                .weights_dir = weights_dir,
+                .cache_file = cache / "models.json",
+                .gpus = gpus,
+                .needs_of = [this](const ModelFolder& model) -> absl::StatusOr<std::vector<v1::MemoryNeed>> {
+                  ++needs_computed;
+                  opened_weights = model.weights_dir;
+                  if (need_fails) return absl::InvalidArgumentError("tokenizer: broken");
+                  std::vector<v1::MemoryNeed> needs(2);
+                  needs[0].set_world_size(1);
+                  needs[0].set_as_executed_bytes(100);
+                  needs[0].set_reference_bytes(200);
+                  needs[1].set_world_size(2);
+                  needs[1].set_fsdp(true);
+                  return needs;
+                }})
         .Scan();
   }
   static void Append(const std::string& path, const std::string& text) {
@@ -57,8 +62,10 @@ TEST_F(ModelScanTest, ListsModelsByName) {
   ASSERT_EQ(models.size(), 2u);
   EXPECT_EQ(models[0].name(), "a");
   EXPECT_EQ(models[0].problem(), "");
-  EXPECT_EQ(models[0].memory_need().as_executed_bytes(), 100);
-  EXPECT_EQ(models[0].memory_need().reference_bytes(), 200);
+  ASSERT_EQ(models[0].memory_needs_size(), 2);
+  EXPECT_EQ(models[0].memory_needs(0).as_executed_bytes(), 100);
+  EXPECT_EQ(models[0].memory_needs(0).reference_bytes(), 200);
+  EXPECT_TRUE(models[0].memory_needs(1).fsdp());
   EXPECT_GT(models[0].weights_bytes(), 20 << 20);
   EXPECT_TRUE(IsSha256Hex(models[0].config_sha256()));
   EXPECT_TRUE(IsSha256Hex(models[0].weights_sha256()));
@@ -79,16 +86,18 @@ TEST_F(ModelScanTest, ComputesAgainOnlyWhatHasChanged) {
   Append(dir + "/Wan2.2-TI2V-5B/google/umt5-xxl/spiece.model", "x");
   EXPECT_NE(Scan()[0].weights_sha256(), first.weights_sha256());
   EXPECT_EQ(needs_computed, 3);
+  Scan("", "gpus 4");
+  EXPECT_EQ(needs_computed, 4) << "other GPUs make other groups";
 }
 
 TEST_F(ModelScanTest, DoesWithoutACacheThatIsBroken) {
   Add("a");
-  for (const char* text : {"", "{", "[1]", "{\"k\": {\"as_executed_bytes\": \"many\"}}"}) {
+  for (const char* text : {"", "{", "[1]", "{\"k\": [{\"as_executed_bytes\": \"many\"}]}", "{\"k\": [1]}"}) {
     cache.Write("models.json", text);
-    EXPECT_EQ(Scan()[0].memory_need().as_executed_bytes(), 100) << text;
-    EXPECT_EQ(Scan()[0].memory_need().as_executed_bytes(), 100) << text;
+    EXPECT_EQ(Scan()[0].memory_needs(0).as_executed_bytes(), 100) << text;
+    EXPECT_EQ(Scan()[0].memory_needs(0).as_executed_bytes(), 100) << text;
   }
-  EXPECT_EQ(needs_computed, 4) << "written anew each time";
+  EXPECT_EQ(needs_computed, 5) << "written anew each time";
 }
 
 TEST_F(ModelScanTest, SaysWhatIsWrongWithAFolder) {

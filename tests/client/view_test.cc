@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <tuple>
+
 #include "base/format.h"
 #include "client/ovictl/job_view.h"
 #include "client/ovictl/node_view.h"
@@ -15,7 +17,6 @@ using testing::AllOf;
 using testing::Each;
 using testing::ElementsAre;
 using testing::HasSubstr;
-using testing::Not;
 using testing::ResultOf;
 using testing::StartsWith;
 
@@ -248,7 +249,16 @@ v1::Node TwoGpuNode() {
   group->set_state(v1::GROUP_STATE_BUSY);
   group->add_gpu_indices(0);
   group->set_job_id("7");
-  node.add_models()->set_name("mini-ovi");
+  v1::ModelInfo* mini = node.add_models();
+  mini->set_name("mini-ovi");
+  mini->set_weights_bytes(20 << 20);
+  const std::tuple<int, bool, std::int64_t> needs[] = {{1, false, 16}, {2, false, 15}, {2, true, 9}};
+  for (const auto& [world_size, fsdp, mib] : needs) {
+    v1::MemoryNeed* need = mini->add_memory_needs();
+    need->set_world_size(world_size);
+    need->set_fsdp(fsdp);
+    need->set_as_executed_bytes(mib << 20);
+  }
   v1::ModelInfo* broken = node.add_models();
   broken->set_name("720x720_5s");
   broken->set_problem("weights are missing");
@@ -272,8 +282,11 @@ TEST(NodeView, ListsNodesAGpuALine) {
 TEST(NodeView, TellsAllOfOneNode) {
   EXPECT_THAT(
       NodeDetails(TwoGpuNode(), kNow, kPipe),
-      AllOf(HasSubstr("\ndrained     new fan\n"), HasSubstr("\nlast heard  0:02 ago\n"),
-            HasSubstr("\nmodel       720x720_5s: weights are missing\n"), Not(HasSubstr("world sizes"))));
+      AllOf(
+          HasSubstr("\ndrained     new fan\n"), HasSubstr("\nlast heard  0:02 ago\n"),
+          HasSubstr("\nmodel       mini-ovi, 20.0 MiB of weights, needs 16.0 MiB alone, 15.0 MiB each on 2; "
+                    "with fsdp 9.0 MiB each on 2\n"),
+          HasSubstr("\nmodel       720x720_5s: weights are missing\n")));
 }
 
 TEST(Words, AreThoseOfTheUsers) {

@@ -1,6 +1,8 @@
 // Jobs through a real cluster: client, coordinator, agents, mpirun, ranks, and back as files.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstdlib>
 #include <set>
 
 #include "base/small_file.h"
@@ -128,6 +130,54 @@ TEST_F(Jobs, TwoRanksMakeTheSameFramesAsOne) {
   ASSERT_EQ(both.state(), v1::JOB_STATE_COMPLETED) << both.error();
   EXPECT_EQ(both.attempts(0).gpu_indices_size(), 2);
   EXPECT_EQ(FramesOf(cluster_, one).rgb, FramesOf(cluster_, both).rgb);
+}
+
+// The largest difference of a byte; of frames that are no alike in number, more than any.
+int LargestDifference(const Frames& a, const Frames& b) {
+  if (a.rgb.empty() || a.rgb.size() != b.rgb.size()) return 256;
+  int largest = 0;
+  for (std::size_t i = 0; i < a.rgb.size(); ++i)
+    largest = std::max(largest, std::abs(static_cast<int>(a.rgb[i]) - static_cast<int>(b.rgb[i])));
+  return largest;
+}
+
+TEST_F(Jobs, FourRanksMakeTheSameFramesAsOneHoweverTheyShareTheWork) {
+  v1::JobSpec spec = MiniJob(6);
+  spec.set_precision(v1::PRECISION_REFERENCE);
+  const v1::Job alone = cluster_.AwaitEnd(cluster_.Submit(spec));
+  ASSERT_EQ(alone.state(), v1::JOB_STATE_COMPLETED) << alone.error();
+  const Frames expected = FramesOf(cluster_, alone);
+  for (const v1::GpuAllocation allocation : {v1::GPU_ALLOCATION_MULTI, v1::GPU_ALLOCATION_FSDP}) {
+    spec.set_gpu_allocation(allocation);
+    // All GPUs of a node with fsdp.
+    spec.set_gpu_count(allocation == v1::GPU_ALLOCATION_MULTI ? 4 : 0);
+    const v1::Job job = cluster_.AwaitEnd(cluster_.Submit(spec));
+    ASSERT_EQ(job.state(), v1::JOB_STATE_COMPLETED) << job.error();
+    EXPECT_EQ(job.attempts_size(), 1);
+    EXPECT_EQ(job.attempts(0).gpu_indices_size(), 4);
+    EXPECT_LE(LargestDifference(expected, FramesOf(cluster_, job)), 1) << allocation;
+    std::set<int> ranks;
+    for (const v1::MemoryReport& memory : job.attempts(0).memory()) {
+      ranks.insert(memory.rank());
+      EXPECT_LE(memory.device_bytes_peak(), memory.device_bytes_planned()) << "rank " << memory.rank();
+    }
+    EXPECT_EQ(ranks, (std::set<int>{0, 1, 2, 3}));
+  }
+}
+
+TEST_F(Jobs, RanksThatTheHeadsCannotBeDividedAmongAreRefused) {
+  v1::SubmitJobRequest request;
+  *request.mutable_spec() = MiniJob();
+  request.mutable_spec()->set_gpu_allocation(v1::GPU_ALLOCATION_MULTI);
+  request.mutable_spec()->set_gpu_count(3);
+  grpc::ClientContext context;
+  v1::SubmitJobResponse response;
+  const grpc::Status status = cluster_.jobs().SubmitJob(&context, request, &response);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_EQ(
+      status.error_message(),
+      "\"mini-ovi\" cannot be divided among 3 ranks, only among 1, 2, 4; fsdp takes any number; multi_4 "
+      "would fit");
 }
 
 TEST_F(Jobs, AFirstFrameIsUploadedOnceAndUsed) {

@@ -2,6 +2,7 @@
 // nothing is left behind.
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <csignal>
 #include <set>
 
@@ -114,6 +115,56 @@ TEST_F(Kill, AResultMadeWhileTheCoordinatorIsAwayIsNotLost) {
   cluster_.StartCoordinator();
   const v1::Job job = ExpectRightEnd();
   EXPECT_EQ(job.attempts_size(), 1);
+}
+
+// Four ranks on one node: cfg 2 x sp 2, so that there is always a collective that a rank is missed in.
+class KillOneOfFour : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    cluster_.StartCoordinator();
+    cluster_.StartAgent("box-1");
+    cluster_.AwaitNodes(1);
+    v1::JobSpec spec = MiniJob(40);
+    spec.set_gpu_allocation(v1::GPU_ALLOCATION_MULTI);
+    spec.set_gpu_count(4);
+    id_ = cluster_.Submit(spec);
+    const v1::Job job =
+        cluster_.WatchUntil(id_, [](const v1::Job& seen) { return seen.progress().step() >= 2; });
+    ASSERT_EQ(job.attempts_size(), 1);
+    group_ = job.attempts(0).group_id();
+    rank_pid_ = cluster_.PidOfRank(2);
+    ASSERT_NE(rank_pid_, 0);
+  }
+
+  TestCluster cluster_{{.coordinator_sets = {absl::StrCat("stall_ms_max=", kStallMs)}}};
+  std::string id_, group_;
+  pid_t rank_pid_ = 0;
+  static constexpr int kStallMs = 8'000;
+};
+
+TEST_F(KillOneOfFour, EndsTheGroupWithinASecondAndTheAttemptSaysWhichDied) {
+  const auto killed_at = std::chrono::steady_clock::now();
+  ASSERT_EQ(::kill(rank_pid_, SIGKILL), 0);
+  EXPECT_TRUE(Await(20, [this] { return cluster_.ProcessesOfGroup(group_).empty(); }));
+  const auto took =
+      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - killed_at);
+  RecordProperty("group_gone_ms", static_cast<int>(took.count()));
+  EXPECT_LT(took, std::chrono::seconds(1));
+  const v1::Job job = cluster_.AwaitEnd(id_);
+  EXPECT_EQ(job.state(), v1::JOB_STATE_COMPLETED) << job.error();
+  ASSERT_EQ(job.attempts_size(), 2);
+  EXPECT_EQ(job.attempts(0).end(), v1::ATTEMPT_END_WORKER_CRASH);
+  EXPECT_NE(job.attempts(0).message().find("rank 2 died of signal 9 (Killed)"), std::string::npos)
+      << job.attempts(0).message();
+}
+
+TEST_F(KillOneOfFour, OneThatIsStoppedIsFoundAndTheJobRunsAgain) {
+  ASSERT_EQ(::kill(rank_pid_, SIGSTOP), 0);
+  const v1::Job job = cluster_.AwaitEnd(id_);
+  EXPECT_EQ(job.state(), v1::JOB_STATE_COMPLETED) << job.error();
+  ASSERT_EQ(job.attempts_size(), 2);
+  EXPECT_EQ(job.attempts(0).end(), v1::ATTEMPT_END_TIMEOUT) << job.attempts(0).message();
+  EXPECT_TRUE(cluster_.ProcessesOfGroup(group_).empty()) << "a stopped rank takes no SIGTERM";
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/process_info.h"
 #include "base/sha256.h"
 #include "base/small_file.h"
 #include "base/unique_fd.h"
@@ -268,6 +269,23 @@ pid_t TestCluster::PidOf(const std::string& program) const {
     if (ProgramName(process) == program) return process.pid;
   }
   return 0;
+}
+
+pid_t TestCluster::PidOfRank(int rank) const {
+  const std::string mark = absl::StrCat("OMPI_COMM_WORLD_RANK=", rank);
+  for (const ProcessSeen& process : ProcessesNaming(folder_.path())) {
+    if (ProgramName(process) == "ovi-worker" && HasEnvironment(process.pid, mark)) return process.pid;
+  }
+  return 0;
+}
+
+std::vector<std::string> TestCluster::ProcessesOfGroup(const std::string& group_id) const {
+  std::vector<std::string> out;
+  for (const ProcessSeen& process : ProcessesNaming(absl::StrCat("/groups/", group_id))) {
+    const bool ours = absl::StrJoin(process.argv, " ").find(folder_.path()) != std::string::npos;
+    if (ours && ProgramName(process) != "ovi-agent") out.push_back(absl::StrJoin(process.argv, " "));
+  }
+  return out;
 }
 
 v1::JobSpec MiniJob(int steps) {

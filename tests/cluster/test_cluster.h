@@ -76,6 +76,9 @@ class TestCluster {
   // Waits until no file of that ending is left anywhere in the cluster's folders.
   bool AwaitNoFile(const std::string& end, int seconds) const;
   pid_t PidOf(const std::string& program) const;  // the first such process of a group; 0 = none
+  pid_t PidOfRank(int rank) const;                // of a group of several; 0 = none
+  // Of the group with this id, its keeper aside.
+  std::vector<std::string> ProcessesOfGroup(const std::string& group_id) const;
 
  private:
   bool HasFile(const std::string& end) const;

@@ -29,15 +29,26 @@ inline void PrintTo(AttemptEnd end, std::ostream* out) {
   *out << ToString(end);
 }
 
-// What most tests want: 6 bytes a rank, 14 in precision reference.
+// A need of 6 bytes a rank, 14 in precision reference, alone and on 2 or 4; with fsdp on 2, 3 or 4, where
+// each holds less the more they are.
+inline std::vector<MemoryNeed> SmallNeeds() {
+  std::vector<MemoryNeed> needs;
+  for (const int size : {1, 2, 4})
+    needs.push_back({.world_size = size, .as_executed_bytes = 6, .reference_bytes = 14});
+  for (const int size : {2, 3, 4}) {
+    needs.push_back(
+        {.world_size = size, .fsdp = true, .as_executed_bytes = 6 - size, .reference_bytes = 14 - size});
+  }
+  return needs;
+}
+
+// What most tests want.
 inline NodeFacts Box(const std::string& name, const std::vector<std::int64_t>& gpu_bytes) {
   NodeFacts node{.name = name, .instance_id = name + "#1"};
   for (const std::int64_t bytes : gpu_bytes) {
     node.gpus.push_back({.index = static_cast<int>(node.gpus.size()), .bytes_total = bytes});
   }
-  node.models = {{.name = "mini", .need = {.as_executed_bytes = 6, .reference_bytes = 14}},
-                 {.name = "other", .need = {.as_executed_bytes = 6, .reference_bytes = 14}}};
-  node.world_sizes = {1, 2, 4};
+  node.models = {{.name = "mini", .needs = SmallNeeds()}, {.name = "other", .needs = SmallNeeds()}};
   return node;
 }
 

@@ -49,6 +49,7 @@ struct Row {
   std::vector<NodeFacts> nodes;
   std::string node;  // "" = nowhere
   std::vector<int> gpus;
+  std::int64_t bytes = 6;  // a rank
 };
 
 NodeFacts Foreign(NodeFacts node, int index, std::int64_t bytes) {
@@ -56,8 +57,16 @@ NodeFacts Foreign(NodeFacts node, int index, std::int64_t bytes) {
   return node;
 }
 
-NodeFacts WithWorldSizes(NodeFacts node, std::vector<int> sizes) {
-  node.world_sizes = std::move(sizes);
+NodeFacts UpTo(NodeFacts node, int ranks_max) {
+  for (ModelFacts& model : node.models)
+    std::erase_if(model.needs, [=](const MemoryNeed& need) { return need.world_size > ranks_max; });
+  return node;
+}
+
+// A model of which each rank of a gang takes less.
+NodeFacts Shrinking(NodeFacts node) {
+  for (MemoryNeed& need : node.models[0].needs)
+    if (!need.fsdp) need.as_executed_bytes = 12 / need.world_size;
   return node;
 }
 
@@ -72,17 +81,16 @@ NodeFacts WithProblem(NodeFacts node) {
 }
 
 TEST(Place, TakesWhatTheTableSays) {
-  JobRequest one_pass = kAuto;
-  one_pass.one_pass = true;
   JobRequest reference = Single();
   reference.reference = true;
   const JobRequest fsdp{.model_name = "mini", .allocation = Allocation::kFsdp};
+  const JobRequest fsdp_3{.model_name = "mini", .allocation = Allocation::kFsdp, .gpu_count = 3};
   const JobRequest fsdp_4{.model_name = "mini", .allocation = Allocation::kFsdp, .gpu_count = 4};
   const std::vector<Row> rows = {
       {"the least that fits on a box", Single(), {Box("a", {24, 8, 16})}, "a", {1}},
       {"the least that fits over all boxes", Single(), {Box("a", {24}), Box("b", {8})}, "b", {0}},
       {"nothing is large enough", Single(), {Box("a", {5})}, "", {}},
-      {"precision reference needs more", reference, {Box("a", {8, 16})}, "a", {1}},
+      {"precision reference needs more", reference, {Box("a", {8, 16})}, "a", {1}, 14},
       {"of equals the box with fewest, so that gangs keep theirs",
        Single(),
        {Box("a", {8, 8}), Box("b", {8})},
@@ -91,23 +99,30 @@ TEST(Place, TakesWhatTheTableSays) {
       {"of equals the first", Single(), {Box("a", {8}), Box("b", {8})}, "a", {0}},
       {"a gang takes the smallest of one box", Multi(2), {Box("a", {24, 8, 16})}, "a", {1, 2}},
       {"a gang is never split over boxes", Multi(2), {Box("a", {8}), Box("b", {8})}, "", {}},
-      {"workers for that many ranks", Multi(3), {Box("a", {8, 8, 8})}, "", {}},
+      {"a model that cannot be divided so", Multi(3), {Box("a", {8, 8, 8})}, "", {}},
+      {"a gang by what its ranks take, not one alone",
+       Multi(2),
+       {Shrinking(Box("a", {8, 7, 24, 5}))},
+       "a",
+       {0, 1}},
+      {"auto, where only a gang is small enough", kAuto, {Shrinking(Box("a", {8, 8, 5}))}, "a", {0, 1}},
       {"auto, 1 free", kAuto, {Box("a", {8})}, "a", {0}},
       {"auto, 2 free", kAuto, {Box("a", {8, 8})}, "a", {0, 1}},
       {"auto, 3 free", kAuto, {Box("a", {8, 8, 8})}, "a", {0, 1}},
       {"auto, 4 free", kAuto, {Box("a", {8, 8, 8, 8})}, "a", {0, 1, 2, 3}},
       {"auto, 5 free", kAuto, {Box("a", {24, 8, 8, 8, 8})}, "a", {1, 2, 3, 4}},
       {"auto counts those that are large enough", kAuto, {Box("a", {8, 5, 5, 8})}, "a", {0, 3}},
-      {"auto, 4 free and workers for 2",
-       kAuto,
-       {WithWorldSizes(Box("a", {8, 8, 8, 8}), {1, 2})},
-       "a",
-       {0, 1}},
-      {"auto, 4 free and workers for 1", kAuto, {WithWorldSizes(Box("a", {8, 8, 8, 8}), {1})}, "a", {0}},
+      {"auto, 4 free and a model for 2", kAuto, {UpTo(Box("a", {8, 8, 8, 8}), 2)}, "a", {0, 1}},
+      {"auto, 4 free and a model for 1", kAuto, {UpTo(Box("a", {8, 8, 8, 8}), 1)}, "a", {0}},
       {"auto prefers the box with more", kAuto, {Box("a", {8}), Box("b", {24, 24})}, "b", {0, 1}},
-      {"auto of one pass has no use for a second GPU", one_pass, {Box("a", {8, 8})}, "a", {0}},
-      {"fsdp takes what there is", fsdp, {Box("a", {8, 8, 8})}, "a", {0, 1}},
+      {"fsdp takes all there are", fsdp, {Box("a", {8, 8, 8})}, "a", {0, 1, 2}, 3},
+      {"fsdp takes the box with most", fsdp, {Box("a", {8, 8}), Box("b", {8, 8, 8})}, "b", {0, 1, 2}, 3},
+      {"fsdp, each large enough for its share then", fsdp, {Box("a", {1, 3, 3, 3})}, "a", {1, 2, 3}, 3},
+      {"fsdp, the shares of two are too large", fsdp, {Box("a", {3, 3})}, "", {}},
+      {"fsdp is for two at least", fsdp, {Box("a", {24})}, "", {}},
+      {"fsdp as far as the model goes", fsdp, {UpTo(Box("a", {8, 8, 8, 8}), 3)}, "a", {0, 1, 2}, 3},
       {"fsdp with a number takes that", fsdp_4, {Box("a", {8, 8, 8})}, "", {}},
+      {"fsdp with a number takes no more", fsdp_3, {Box("a", {8, 8, 8, 8})}, "a", {0, 1, 2}, 3},
       {"foreign bytes are not free", Single(), {Foreign(Box("a", {8, 24}), 0, 3)}, "a", {1}},
       {"foreign bytes that leave enough", Single(), {Foreign(Box("a", {8, 24}), 0, 2)}, "a", {0}},
       {"a faulty GPU is not used", Single(), {Faulty(Box("a", {8, 24}), 0)}, "a", {1}},
@@ -127,7 +142,7 @@ TEST(Place, TakesWhatTheTableSays) {
     if (!placement) continue;
     EXPECT_EQ(placement->node, row.node);
     EXPECT_EQ(placement->gpu_indices, row.gpus);
-    EXPECT_EQ(placement->bytes_per_rank, row.request.reference ? 14 : 6);
+    EXPECT_EQ(placement->bytes_per_rank, row.bytes);
     EXPECT_EQ(placement->warm_group, "");
     EXPECT_THAT(placement->evicted, IsEmpty());
   }
@@ -170,6 +185,17 @@ TEST(Place, UsesNoWarmGroupThatIsDetachedTooSmallOrOnAFaultyGpu) {
   state.groups.at("g1-1").attached = true;
   state.nodes.at("a").facts.gpus[1].faulty = true;
   EXPECT_EQ(Place(state, Single(), {})->warm_group, "");
+}
+
+TEST(Place, UsesAWarmGroupForAnotherKindOfGroupWhereItsBytesAreEnough) {
+  State state;
+  AddNode(state, Box("a", {24, 24}));
+  Occupy(state, Idle("g1-1", "a", {0, 1}));
+  const JobRequest fsdp{.model_name = "mini", .allocation = Allocation::kFsdp};
+  EXPECT_EQ(Place(state, fsdp, {})->warm_group, "g1-1");
+  state.groups.at("g1-1").bytes_per_rank = 4;  // of an fsdp job
+  EXPECT_EQ(Place(state, fsdp, {})->warm_group, "g1-1");
+  EXPECT_EQ(Place(state, Multi(2), {})->warm_group, "");
 }
 
 TEST(Place, TakesTheSmallestWarmGroupThatIsLargeEnough) {

@@ -21,8 +21,13 @@ NodeFacts Large(const std::string& name, const std::vector<std::int64_t>& gpu_mi
   for (const std::int64_t mib : gpu_mib) {
     node.gpus.push_back({.index = static_cast<int>(node.gpus.size()), .bytes_total = mib * kMiB});
   }
-  node.models = {{.name = "mini-ovi", .need = {.as_executed_bytes = 15 * kMiB, .reference_bytes = 0}},
-                 {.name = "720x720_5s", .need = {.as_executed_bytes = 15 * kMiB}, .problem = "no weights"}};
+  std::vector<MemoryNeed> needs;
+  for (const int size : {1, 2, 4}) needs.push_back({.world_size = size, .as_executed_bytes = 15 * kMiB});
+  for (const int size : {2, 3, 4}) {
+    needs.push_back({.world_size = size, .fsdp = true, .as_executed_bytes = (15 - 2 * size) * kMiB});
+  }
+  node.models = {{.name = "mini-ovi", .needs = needs},
+                 {.name = "720x720_5s", .needs = needs, .problem = "no weights"}};
   return node;
 }
 
@@ -68,17 +73,36 @@ TEST(CheckFitsEver, SaysWhatIsMissing) {
   AddNode(state, Large("box-1", {16, 8}));
   AddNode(state, Large("box-2", {8}));
   EXPECT_EQ(Refusal(state, Request(Allocation::kMulti, 2)),
-            "needs 2 GPUs with 15.0 MiB each on one node; the most there are: 1 on box-1");
+            "needs 2 GPUs with 15.0 MiB each on one node; the most there are: 1 on box-1; single would fit");
   EXPECT_EQ(Refusal(state, {.model_name = "mini-ovi", .reference = true}),
             "model_name: no node says how much memory \"mini-ovi\" needs in precision reference");
   state.nodes.at("box-1").facts.gpus[0].bytes_total = 12 * kMiB;
   EXPECT_EQ(Refusal(state, Request(Allocation::kAuto)),
             "needs 1 GPU with 15.0 MiB; the largest there is: 12.0 MiB on box-1");
   AddNode(state, Large("box-3", {16, 16, 16}));
-  EXPECT_EQ(Refusal(state, Request(Allocation::kMulti, 3)),
-            "needs 3 GPUs with 15.0 MiB each on one node; box-3 has them, but its workers run with 1, 2, 4 "
-            "ranks only");
+  EXPECT_EQ(
+      Refusal(state, Request(Allocation::kMulti, 3)),
+      "\"mini-ovi\" cannot be divided among 3 ranks, only among 1, 2, 4; fsdp takes any number; multi_2 "
+      "would fit");
+  EXPECT_EQ(Refusal(state, Request(Allocation::kMulti, 8)),
+            "needs 8 GPUs on one node; the most there are: 3 on box-3; multi_2 would fit");
+  EXPECT_EQ(Refusal(state, Request(Allocation::kFsdp, 8)),
+            "needs 8 GPUs on one node; the most there are: 3 on box-3; fsdp_3 would fit");
   EXPECT_EQ(Refusal(state, Request(Allocation::kMulti, -1)), "gpu_count: -1 GPUs make no sense");
+}
+
+TEST(CheckFitsEver, SpeaksOfFsdpWhereThatIsAskedForOrWouldHelp) {
+  State state;
+  AddNode(state, Large("box-1", {12, 12}));
+  EXPECT_EQ(Refusal(state, Request(Allocation::kFsdp)), "");
+  EXPECT_EQ(Refusal(state, Request(Allocation::kAuto)),
+            "needs 1 GPU with 15.0 MiB; the largest there is: 12.0 MiB on box-1; fsdp_2 would fit");
+  state.nodes.at("box-1").facts.gpus[1].bytes_total = kMiB;
+  EXPECT_EQ(Refusal(state, Request(Allocation::kFsdp)),
+            "needs 2 GPUs with 11.0 MiB each on one node; the most there are: 1 on box-1");
+  state.nodes.at("box-1").facts.gpus.pop_back();
+  EXPECT_EQ(Refusal(state, Request(Allocation::kFsdp)),
+            "needs 2 GPUs with 11.0 MiB each on one node; the most there are: 1 on box-1");
 }
 
 TEST(PendingReason, SaysWhatTheJobWaitsFor) {
@@ -87,6 +111,7 @@ TEST(PendingReason, SaysWhatTheJobWaitsFor) {
   EXPECT_EQ(PendingReason(state, gang, {}), "waits for a node: none has connected yet");
   AddNode(state, Large("box-1", {16, 16}));
   EXPECT_EQ(PendingReason(state, gang, {}), "waits for its turn");
+  const JobRequest fsdp = Request(Allocation::kFsdp);
   state.groups["g1-1"] = {.id = "g1-1",
                           .node = "box-1",
                           .gpu_indices = {0},
@@ -94,6 +119,7 @@ TEST(PendingReason, SaysWhatTheJobWaitsFor) {
                           .model_name = "mini-ovi",
                           .state = GroupState::kBusy};
   EXPECT_EQ(PendingReason(state, gang, {}), "waits for 2 GPUs with 15.0 MiB free (largest free: 1 on box-1)");
+  EXPECT_EQ(PendingReason(state, fsdp, {}), "waits for 2 GPUs with 11.0 MiB free (largest free: 1 on box-1)");
   state.groups.at("g1-1").gpu_indices = {0, 1};
   EXPECT_EQ(PendingReason(state, gang, {}), "waits for 2 GPUs with 15.0 MiB free (none is)");
   state.groups.at("g1-1").state = GroupState::kIdle;
@@ -131,7 +157,11 @@ TEST(Options, ListsWhatFitsNowThenEverThenNever) {
   EXPECT_EQ(options[2].world_size, 4);
   EXPECT_FALSE(options[2].fits_ever);
   EXPECT_EQ(options[2].bytes_per_rank, 15 * kMiB);
-  EXPECT_EQ(options[2].reason, "no node has 4 GPUs with 15.0 MiB and workers for that many ranks");
+  EXPECT_EQ(options[2].reason, "needs 4 GPUs with 15.0 MiB each on one node; the most there are: 2 on box-1");
+  const std::vector<Option> three = Options(state, Request(Allocation::kMulti, 3));
+  ASSERT_THAT(three, SizeIs(1));
+  EXPECT_EQ(three[0].bytes_per_rank, 0);
+  EXPECT_EQ(three[0].reason, "needs 3 GPUs on one node; the most there are: 2 on box-1");
 }
 
 TEST(Options, PutsFirstWhatPlaceWouldTake) {

@@ -7,7 +7,6 @@
 
 #include "base/small_file.h"
 #include "tests/temp_folder.h"
-#include "worker/group/world_sizes.h"
 
 namespace ovi {
 namespace {
@@ -127,14 +126,6 @@ TEST(GroupFiles, SaysThatAFileIsMissing) {
   const TempFolder folder;
   EXPECT_EQ(ReadGroupFacts(folder.path()).status().code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(ReadGroupToken(folder.path()).status().code(), absl::StatusCode::kNotFound);
-}
-
-TEST(WorldSizes, AreAscendingAndTheOnesThatAreSupported) {
-  EXPECT_THAT(SupportedWorldSizes(), testing::ElementsAre(1, 2));
-  EXPECT_TRUE(IsSupportedWorldSize(1));
-  EXPECT_TRUE(IsSupportedWorldSize(2));
-  EXPECT_FALSE(IsSupportedWorldSize(0));
-  EXPECT_FALSE(IsSupportedWorldSize(3));
 }
 
 }  // namespace

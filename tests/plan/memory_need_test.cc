@@ -175,6 +175,46 @@ TEST(MemoryNeedsOf, CoversBothModes) {
                                            std::pair(2, true), std::pair(3, true), std::pair(4, true)));
 }
 
+TEST(AllGetHeads, WhereTheSlowestGetsOneBesideTheFastest) {
+  EXPECT_TRUE(AllGetHeads(8, 4, {}));
+  EXPECT_TRUE(AllGetHeads(8, 1, {100, 1}));
+  EXPECT_TRUE(AllGetHeads(8, 2, {7, 1}));
+  EXPECT_FALSE(AllGetHeads(8, 2, {8, 1}));
+  EXPECT_TRUE(AllGetHeads(8, 3, {3, 1, 4, 1}));
+  EXPECT_FALSE(AllGetHeads(8, 4, {3, 1, 4, 1}));
+}
+
+// Of whichever GPUs, and on every rank of them.
+TEST(MemoryNeedsOf, CoversEveryRankOfUnequalGpus) {
+  const std::vector<int> gpus = {1, 3, 2};
+  const auto needs = MemoryNeedsOf(Mini(), 3, gpus);
+  ASSERT_TRUE(needs.ok()) << needs.status();
+  const auto equal = MemoryNeedsOf(Mini(), 3);
+  ASSERT_TRUE(equal.ok()) << equal.status();
+  ASSERT_EQ(needs->size(), equal->size());
+  for (std::size_t i = 0; i < needs->size(); ++i) {
+    const ModelMemoryNeed& need = (*needs)[i];
+    EXPECT_GE(need.as_executed_bytes, (*equal)[i].as_executed_bytes);
+    if (need.world_size != 2) continue;
+    for (const std::vector<int>& shares : {std::vector{1, 3}, std::vector{1, 2}, std::vector{3, 2}}) {
+      PlannedRank rank{.shares = shares};
+      const auto topology = ChooseTopology(
+          {.world_size = 2,
+           .gpus = {.allocation = need.fsdp ? GpuAllocation::kFsdp : GpuAllocation::kMulti, .gpu_count = 2},
+           .heads = 8,
+           .shares = shares});
+      ASSERT_TRUE(topology.ok()) << topology.status();
+      rank.topology = *topology;
+      for (rank.rank = 0; rank.rank < 2; ++rank.rank) {
+        const auto plan = PlanModel(Mini(), PrecisionPolicy::kAsExecuted, Mode::kI2v, rank);
+        ASSERT_TRUE(plan.ok()) << plan.status();
+        EXPECT_LE(plan->bytes_peak, need.as_executed_bytes)
+            << shares[0] << ":" << shares[1] << " " << rank.rank;
+      }
+    }
+  }
+}
+
 TEST(WorldSizesOf, AreThoseThatServeOnePassAndTwo) {
   EXPECT_THAT(WorldSizesOf(24, 24), testing::ElementsAre(1, 2, 3, 4, 6, 8, 12, 24));
   EXPECT_THAT(WorldSizesOf(8, 16), testing::ElementsAre(1, 2, 4, 8));

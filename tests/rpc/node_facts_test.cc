@@ -17,8 +17,6 @@ v1::NodeHello Hello() {
     gpu.set_index(i);
     gpu.set_bytes_total(100);
   }
-  hello.add_world_sizes(1);
-  hello.add_world_sizes(2);
   v1::GroupFound& group = *hello.add_groups();
   group.set_group_id("g1-1");
   group.add_gpu_indices(0);
@@ -29,12 +27,17 @@ TEST(ParseHello, TakesWhatAnAgentSays) {
   v1::NodeHello hello = Hello();
   hello.mutable_gpus(1)->set_health(v1::GPU_HEALTH_FAULTY);
   hello.add_models()->set_name("m");
-  hello.mutable_models(0)->mutable_memory_need()->set_as_executed_bytes(9);
+  v1::MemoryNeed& need = *hello.mutable_models(0)->add_memory_needs();
+  need.set_world_size(2);
+  need.set_fsdp(true);
+  need.set_as_executed_bytes(9);
+  need.set_reference_bytes(18);
   const absl::StatusOr<core::NodeConnected> event = ParseHello(hello);
   ASSERT_TRUE(event.ok()) << event.status();
   EXPECT_EQ(event->facts.gpus.size(), 2U);
   EXPECT_TRUE(event->facts.gpus[1].faulty);
-  EXPECT_EQ(event->facts.models[0].need.as_executed_bytes, 9);
+  const core::MemoryNeed wanted{.world_size = 2, .fsdp = true, .as_executed_bytes = 9, .reference_bytes = 18};
+  EXPECT_EQ(event->facts.models[0].needs, std::vector<core::MemoryNeed>{wanted});
   EXPECT_EQ(event->groups[0].group, "g1-1");
 }
 
@@ -48,7 +51,21 @@ TEST(ParseHello, RefusesFactsThatCannotBe) {
       {[](v1::NodeHello& h) { h.set_instance_id(""); }, absl::StatusCode::kInvalidArgument},
       {[](v1::NodeHello& h) { h.mutable_gpus(1)->set_index(5); }, absl::StatusCode::kInvalidArgument},
       {[](v1::NodeHello& h) { h.mutable_gpus(0)->set_bytes_total(-1); }, absl::StatusCode::kInvalidArgument},
-      {[](v1::NodeHello& h) { h.add_world_sizes(1); }, absl::StatusCode::kInvalidArgument},
+      {[](v1::NodeHello& h) { h.add_models()->add_memory_needs(); }, absl::StatusCode::kInvalidArgument},
+      {[](v1::NodeHello& h) { h.add_models()->add_memory_needs()->set_world_size(65); },
+       absl::StatusCode::kInvalidArgument},
+      {[](v1::NodeHello& h) {
+         v1::MemoryNeed& need = *h.add_models()->add_memory_needs();
+         need.set_world_size(1);
+         need.set_reference_bytes(-1);
+       },
+       absl::StatusCode::kInvalidArgument},
+      {[](v1::NodeHello& h) {
+         v1::ModelInfo& model = *h.add_models();
+         model.add_memory_needs()->set_world_size(2);
+         model.add_memory_needs()->set_world_size(2);
+       },
+       absl::StatusCode::kInvalidArgument},
       {[](v1::NodeHello& h) { h.mutable_groups(0)->add_gpu_indices(0); }, absl::StatusCode::kInvalidArgument},
       {[](v1::NodeHello& h) { h.mutable_groups(0)->set_bytes_per_rank(-5); },
        absl::StatusCode::kInvalidArgument},

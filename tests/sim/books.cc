@@ -19,6 +19,21 @@ std::string Name(const AttemptRef& ref) {
 
 }  // namespace
 
+bool MayHave(const core::JobRequest& request, int ranks, bool fsdp) {
+  const bool counted = request.gpu_count == 0 || request.gpu_count == ranks;
+  switch (request.allocation) {
+    case core::Allocation::kSingle:
+      return !fsdp && ranks == 1;
+    case core::Allocation::kMulti:
+      return !fsdp && ranks > 1 && counted;
+    case core::Allocation::kFsdp:
+      return fsdp && ranks > 1 && counted;
+    case core::Allocation::kAuto:
+      return !fsdp && (ranks == 1 || ranks == 2 || ranks == 4);
+  }
+  return false;
+}
+
 void Books::Check(const core::State& state, const core::Outcome& outcome) {
   for (const core::Change& change : outcome.changes) OnChange(state, change);
   for (const core::Decision& decision : outcome.decisions) OnDecision(state, decision);
@@ -50,6 +65,7 @@ void Books::OnChange(const core::State& state, const core::Change& change) {
     if (drained_.contains(started->node)) verdict_.Wrong(Name(started->attempt) + " began on a drained node");
     if (started->attempt.attempt > policy_.attempts_max)
       verdict_.Wrong(Name(started->attempt) + " is one too many");
+    CheckGroupOf(state.jobs.at(started->attempt.job).request, *started);
     ++seen_[started->warm ? "warm start" : "cold start"];
   } else if (const auto* advanced = std::get_if<core::AttemptAdvanced>(&change)) {
     move_to(advanced->attempt.job, advanced->state);
@@ -78,6 +94,25 @@ void Books::OnChange(const core::State& state, const core::Change& change) {
   } else if (const auto* resumed = std::get_if<core::NodeResumed>(&change)) {
     drained_.erase(resumed->node);
   }
+}
+
+// Against what the node says that its models need.
+void Books::CheckGroupOf(const core::JobRequest& request, const core::AttemptStarted& started) {
+  const auto ranks = static_cast<int>(started.gpu_indices.size());
+  const bool fsdp = request.allocation == core::Allocation::kFsdp;
+  bool enough = false;
+  for (const core::ModelFacts& model : cluster_.nodes().at(started.node).facts.models) {
+    if (model.name != request.model_name) continue;
+    for (const core::MemoryNeed& need : model.needs) {
+      if (need.world_size != ranks || need.fsdp != fsdp) continue;
+      enough = started.bytes_per_rank >= (request.reference ? need.reference_bytes : need.as_executed_bytes);
+    }
+  }
+  if (!enough || !MayHave(request, ranks, fsdp)) {
+    verdict_.Wrong(absl::StrCat(Name(started.attempt), " began on ", ranks, " GPUs with ",
+                                started.bytes_per_rank, " bytes each, which is not what it needs"));
+  }
+  if (fsdp) ++seen_["fsdp"];
 }
 
 void Books::OnDecision(const core::State& state, const core::Decision& decision) {

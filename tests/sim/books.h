@@ -11,6 +11,9 @@
 
 namespace ovi::sim {
 
+// The simulator's own reading of a request: whether a group of so many ranks is what was asked for.
+bool MayHave(const core::JobRequest& request, int ranks, bool fsdp);
+
 class Books {
  public:
   Books(Verdict& verdict, Cluster& cluster, const core::Policy& policy)
@@ -27,6 +30,7 @@ class Books {
 
  private:
   void OnChange(const core::State& state, const core::Change& change);
+  void CheckGroupOf(const core::JobRequest& request, const core::AttemptStarted& started);
   void OnDecision(const core::State& state, const core::Decision& decision);
   void OnStart(const core::StartGroup& start);
   void OnState(const core::State& state);

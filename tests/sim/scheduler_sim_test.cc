@@ -31,7 +31,7 @@ TEST(Simulator, ReachesEveryKindOfEnd) {
   }
   for (const char* what : {"COMPLETED", "OUT_OF_MEMORY", "NODE_FAIL", "GPU_ERROR", "WORKER_CRASH", "TIMEOUT",
                            "LAUNCH_FAILED", "BAD_INPUT", "PREEMPTED", "CANCELLED", "job COMPLETED",
-                           "job FAILED", "job CANCELLED", "warm start", "cold start", "stop"}) {
+                           "job FAILED", "job CANCELLED", "warm start", "cold start", "stop", "fsdp"}) {
     EXPECT_GT(seen[what], 0) << what;
   }
 }

@@ -26,6 +26,22 @@ core::Policy Simulation::MakePolicy(Random& random) {
           .head_wait_ms_max = 20'000};
 }
 
+// Ranks of a gang take one byte less each time they are twice as many; with fsdp, their part and two more.
+std::vector<core::MemoryNeed> Simulation::MakeNeeds(std::int64_t bytes, std::int64_t reference_bytes,
+                                                    int ranks_max) {
+  std::vector<core::MemoryNeed> needs;
+  const auto add = [&](int ranks, bool fsdp, std::int64_t executed, std::int64_t reference) {
+    needs.push_back(
+        {.world_size = ranks, .fsdp = fsdp, .as_executed_bytes = executed, .reference_bytes = reference});
+  };
+  std::int64_t saved = 0;
+  for (int ranks = 1; ranks <= ranks_max; ranks *= 2, ++saved)
+    add(ranks, false, bytes - saved, reference_bytes - saved);
+  for (int ranks = 2; ranks <= ranks_max; ++ranks)
+    add(ranks, true, bytes / ranks + 2, reference_bytes / ranks + 2);
+  return needs;
+}
+
 std::vector<core::NodeFacts> Simulation::MakeNodes(Random& random) {
   std::vector<core::NodeFacts> nodes;
   const std::int64_t node_count = random.Between(1, 3);
@@ -35,11 +51,9 @@ std::vector<core::NodeFacts> Simulation::MakeNodes(Random& random) {
     for (int i = 0; i < gpu_count; ++i) {
       node.gpus.push_back({.index = i, .bytes_total = random.Of(std::vector<std::int64_t>{8, 16, 24})});
     }
-    node.models.push_back({.name = "small", .need = {.as_executed_bytes = 6, .reference_bytes = 14}});
-    if (random.Chance(0.7)) {
-      node.models.push_back({.name = "large", .need = {.as_executed_bytes = 11, .reference_bytes = 20}});
-    }
-    node.world_sizes = random.Chance(0.5) ? std::vector<int>{1, 2} : std::vector<int>{1, 2, 4};
+    const int ranks_max = random.Chance(0.5) ? 2 : 4;
+    node.models.push_back({.name = "small", .needs = MakeNeeds(6, 14, ranks_max)});
+    if (random.Chance(0.7)) node.models.push_back({.name = "large", .needs = MakeNeeds(11, 20, ranks_max)});
     nodes.push_back(std::move(node));
   }
   return nodes;
@@ -78,6 +92,18 @@ void Simulation::Tick() {
   queue_.After(500, [this] { Tick(); });
 }
 
+// By the simulator's own reading of what was asked for.
+bool Simulation::CouldRun(const core::NodeFacts& node, const core::ModelFacts& model,
+                          const core::JobRequest& request) {
+  return std::any_of(model.needs.begin(), model.needs.end(), [&](const core::MemoryNeed& need) {
+    if (!MayHave(request, need.world_size, need.fsdp)) return false;
+    const std::int64_t bytes = request.reference ? need.reference_bytes : need.as_executed_bytes;
+    return std::count_if(node.gpus.begin(), node.gpus.end(), [bytes](const core::GpuFacts& gpu) {
+             return gpu.bytes_total >= bytes;
+           }) >= need.world_size;
+  });
+}
+
 // Something that a node could hold: a coordinator that knows no node yet takes anything, and it would wait
 // for ever.
 core::JobRequest Simulation::MakeRequest() {
@@ -89,17 +115,14 @@ core::JobRequest Simulation::MakeRequest() {
     core::JobRequest request{.user = "ada",
                              .priority = static_cast<int>(random_.Between(-1, 1)),
                              .model_name = model.name,
-                             .reference = random_.Chance(0.2),
-                             .one_pass = random_.Chance(0.1)};
+                             .reference = random_.Chance(0.2)};
     if (random_.Chance(0.4)) request.allocation = core::Allocation::kSingle;
     if (random_.Chance(0.2)) request.allocation = core::Allocation::kFsdp;
     if (random_.Chance(0.3)) request.allocation = core::Allocation::kMulti;
-    request.gpu_count = request.allocation == core::Allocation::kMulti ? 2 : 0;
-    const std::int64_t bytes = request.reference ? model.need.reference_bytes : model.need.as_executed_bytes;
-    const auto large_enough =
-        std::count_if(node.gpus.begin(), node.gpus.end(),
-                      [bytes](const core::GpuFacts& gpu) { return gpu.bytes_total >= bytes; });
-    if (large_enough >= std::max(1, request.gpu_count)) return request;
+    if (request.allocation == core::Allocation::kMulti) request.gpu_count = 2;
+    if (request.allocation == core::Allocation::kFsdp)
+      request.gpu_count = static_cast<int>(random_.Of(std::vector<int>{0, 2, 3}));
+    if (CouldRun(node, model, request)) return request;
   }
 }
 

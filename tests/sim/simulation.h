@@ -32,7 +32,11 @@ class Simulation {
   };
 
   static core::Policy MakePolicy(Random& random);
+  static std::vector<core::MemoryNeed> MakeNeeds(std::int64_t bytes, std::int64_t reference_bytes,
+                                                 int ranks_max);
   static std::vector<core::NodeFacts> MakeNodes(Random& random);
+  static bool CouldRun(const core::NodeFacts& node, const core::ModelFacts& model,
+                       const core::JobRequest& request);
 
   void Restart();
   void Tick();

@@ -11,11 +11,12 @@
 #include <filesystem>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/log.h"
 #include "base/secret.h"
 #include "base/status.h"
 #include "worker/agent/agent_setup.h"
-#include "worker/group/world_sizes.h"
 #include "worker/plan/memory_need.h"
 
 namespace ovi {
@@ -34,12 +35,26 @@ constexpr milliseconds kReportPauseMin{100};
 constexpr milliseconds kReportPauseMax{600'000};
 constexpr std::int64_t kLogBytesMax = 1 << 20;
 
-absl::StatusOr<v1::MemoryNeed> NeedOf(const ModelFolder& model) {
-  OVI_ASSIGN_OR_RETURN(const ModelMemoryNeed need, MemoryNeedOf(model));
-  v1::MemoryNeed out;
-  out.set_as_executed_bytes(need.as_executed_bytes);
-  out.set_reference_bytes(need.reference_bytes);
+// Of a node with so many GPUs, and with these shares where they are not all alike.
+absl::StatusOr<std::vector<v1::MemoryNeed>> NeedsOf(const ModelFolder& model, int gpus,
+                                                    const std::vector<int>& shares) {
+  OVI_ASSIGN_OR_RETURN(const std::vector<ModelMemoryNeed> needs, MemoryNeedsOf(model, gpus, shares));
+  std::vector<v1::MemoryNeed> out;
+  for (const ModelMemoryNeed& need : needs) {
+    v1::MemoryNeed& told = out.emplace_back();
+    told.set_world_size(need.world_size);
+    told.set_fsdp(need.fsdp);
+    told.set_as_executed_bytes(need.as_executed_bytes);
+    told.set_reference_bytes(need.reference_bytes);
+  }
   return out;
+}
+
+// None where all GPUs are alike, as those are that the driver finds.
+std::vector<int> SharesOf(const std::optional<std::vector<DeclaredGpu>>& gpus) {
+  std::vector<int> shares;
+  for (const DeclaredGpu& gpu : gpus.value_or(std::vector<DeclaredGpu>())) shares.push_back(gpu.share);
+  return UnlessAlike(std::move(shares));
 }
 
 }  // namespace
@@ -79,15 +94,19 @@ absl::Status Agent::Look() {
   } else {
     OVI_ASSIGN_OR_RETURN(gpus, OpenNvmlReader(config_.nvml_library));
   }
-  models_ = std::make_unique<ModelScan>(ModelScan::Settings{.models_dir = config_.models_dir,
-                                                            .weights_dir = config_.weights_dir,
-                                                            .cache_file = config_.state_dir + "/models.json",
-                                                            .need_of = NeedOf});
   probe_ = std::make_unique<NodeProbe>(NodeProbe::Parts{
       .gpus = std::move(gpus),
       .disk_path = config_.state_dir,
       .living = [this] { return groups_ == nullptr ? std::vector<LivingGroup>() : groups_->Living(); },
       .news = [this] { loop_.Post([this] { SendReport(); }); }});
+  const int gpu_count = probe_->Latest().gpus_size();
+  const std::vector<int> shares = SharesOf(config_.declared_gpus);
+  models_ = std::make_unique<ModelScan>(ModelScan::Settings{
+      .models_dir = config_.models_dir,
+      .weights_dir = config_.weights_dir,
+      .cache_file = config_.state_dir + "/models.json",
+      .gpus = absl::StrCat("gpus ", gpu_count, shares.empty() ? "" : " ", absl::StrJoin(shares, ":")),
+      .needs_of = [=](const ModelFolder& model) { return NeedsOf(model, gpu_count, shares); }});
   return absl::OkStatus();
 }
 
@@ -143,8 +162,12 @@ absl::Status Agent::OpenGroups() {
                          OpenServedModel(config_.models_dir, config_.weights_dir, name));
     return model.weights_dir == model.config_dir ? "" : model.weights_dir;
   };
-  for (const v1::Gpu& gpu : node.gpus())
-    settings.gpus.push_back({.declared = gpu.declared(), .uuid = gpu.uuid()});
+  for (const v1::Gpu& gpu : node.gpus()) {
+    const auto index = static_cast<std::size_t>(gpu.index());
+    settings.gpus.push_back({.declared = gpu.declared(),
+                             .uuid = gpu.uuid(),
+                             .share = config_.declared_gpus ? config_.declared_gpus->at(index).share : 1});
+  }
   const Groups::Listener listener{
       .started =
           [this](const v1::GroupStarted& started, std::optional<milliseconds> took) {
@@ -176,7 +199,6 @@ v1::NodeHello Agent::Hello() {
   *hello.mutable_host() = std::move(*report.mutable_host());
   *hello.mutable_gpus() = std::move(*report.mutable_gpus());
   for (v1::ModelInfo& model : models_->Scan()) *hello.add_models() = std::move(model);
-  for (const int size : SupportedWorldSizes()) hello.add_world_sizes(size);
   if (groups_ == nullptr) return hello;
   for (LivingGroup& group : groups_->Living()) *hello.add_groups() = std::move(group.facts);
   return hello;

@@ -21,6 +21,7 @@ namespace {
 constexpr std::int64_t kTextBytesMax = 4096;
 constexpr std::size_t kNodeNameBytesMax = 64;
 constexpr std::size_t kGpusMax = 64;
+constexpr std::int64_t kGpuShareMax = 1000;
 constexpr std::int64_t kVramBytesMin = 1 << 20;
 constexpr std::int64_t kVramBytesMax = std::int64_t{1} << 50;
 
@@ -107,7 +108,7 @@ absl::StatusOr<std::int64_t> Bytes(const YamlNode& node) {
 }
 
 absl::StatusOr<DeclaredGpu> Gpu(const YamlNode& node) {
-  if (node.kind != YamlNode::Kind::kMap) return Wrong("a GPU with name and vram", node);
+  if (node.kind != YamlNode::Kind::kMap) return Wrong("a GPU with name, vram and share", node);
   DeclaredGpu gpu;
   for (const YamlEntry& entry : node.entries) {
     absl::Status status;
@@ -119,9 +120,13 @@ absl::StatusOr<DeclaredGpu> Gpu(const YamlNode& node) {
       const absl::StatusOr<std::int64_t> bytes = Bytes(entry.value);
       status = bytes.status();
       if (bytes.ok()) gpu.bytes = *bytes;
+    } else if (entry.key == "share") {
+      const absl::StatusOr<std::int64_t> share = YamlInteger(entry.value, 1, kGpuShareMax);
+      status = share.status();
+      if (share.ok()) gpu.share = static_cast<int>(*share);
     } else {
       return absl::InvalidArgumentError(
-          absl::StrCat("has the unknown key ", Quoted(entry.key), "; a GPU has name and vram"));
+          absl::StrCat("has the unknown key ", Quoted(entry.key), "; a GPU has name, vram and share"));
     }
     if (!status.ok())
       return absl::InvalidArgumentError(absl::StrCat(".", entry.key, " ", std::string(status.message())));
@@ -133,7 +138,7 @@ absl::StatusOr<DeclaredGpu> Gpu(const YamlNode& node) {
 
 absl::StatusOr<std::optional<std::vector<DeclaredGpu>>> Gpus(const YamlNode& node) {
   if (node.kind == YamlNode::Kind::kScalar && node.scalar == "auto") return std::nullopt;
-  if (node.kind != YamlNode::Kind::kSequence) return Wrong("auto or a list of {name, vram}", node);
+  if (node.kind != YamlNode::Kind::kSequence) return Wrong("auto or a list of {name, vram, share}", node);
   if (node.items.size() > kGpusMax) return Wrong(absl::StrCat("at most ", kGpusMax, " GPUs"), node);
   std::vector<DeclaredGpu> gpus;
   for (const YamlNode& item : node.items) {

@@ -53,6 +53,7 @@ class GpuReader {
 struct DeclaredGpu {
   std::string name;
   std::int64_t bytes = 0;
+  int share = 1;  // how fast it is beside the others
 
   bool operator==(const DeclaredGpu&) const = default;
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <utility>
 
@@ -12,7 +13,6 @@
 #include "base/text.h"
 #include "worker/agent/group_launch.h"
 #include "worker/agent/group_log.h"
-#include "worker/group/world_sizes.h"
 
 namespace ovi {
 namespace {
@@ -29,6 +29,11 @@ bool IsFolderName(const std::string& group_id) {
 }
 
 }  // namespace
+
+std::vector<int> UnlessAlike(std::vector<int> shares) {
+  const bool alike = std::adjacent_find(shares.begin(), shares.end(), std::not_equal_to<>()) == shares.end();
+  return alike ? std::vector<int>() : shares;
+}
 
 Groups::Groups(GroupSettings settings, EventLoop& loop, Listener listener)
     : settings_(std::move(settings)), loop_(loop), listener_(std::move(listener)) {}
@@ -113,14 +118,9 @@ absl::Status Groups::Launch(const v1::StartGroup& order) {
                    .insecure = settings_.tls_ca_file.empty(),
                    .threads_per_rank = settings_.threads_per_rank};
   OVI_RETURN_IF_ERROR(CheckGroupFacts(facts));  // before its id becomes a path
-  const int ranks = static_cast<int>(facts.gpu_indices.size());
-  if (!IsSupportedWorldSize(ranks)) {
-    return absl::InvalidArgumentError(absl::StrCat("gpu_indices: no group of ", ranks,
-                                                   " ranks can run here, only of ",
-                                                   absl::StrJoin(SupportedWorldSizes(), ", ")));
-  }
   OVI_ASSIGN_OR_RETURN(facts.weights_dir, settings_.weights_dir_of(facts.model_name));
   OVI_ASSIGN_OR_RETURN(const std::string devices, VisibleDevices(facts.gpu_indices));
+  facts.rank_shares = SharesOf(facts.gpu_indices);
   OVI_ASSIGN_OR_RETURN(LaunchedKeeper keeper, LaunchGroup({.folder = FolderOf(facts.group_id),
                                                            .facts = facts,
                                                            .token = order.token(),
@@ -150,6 +150,13 @@ absl::StatusOr<std::string> Groups::VisibleDevices(const std::vector<int>& gpu_i
     uuids.push_back(gpu.uuid);
   }
   return absl::StrJoin(uuids, ",");
+}
+
+std::vector<int> Groups::SharesOf(const std::vector<int>& gpu_indices) const {
+  std::vector<int> shares;
+  for (const int index : gpu_indices)
+    shares.push_back(settings_.gpus.at(static_cast<std::size_t>(index)).share);
+  return UnlessAlike(std::move(shares));
 }
 
 void Groups::Stop(const std::string& group_id, milliseconds grace) {

@@ -24,7 +24,11 @@ namespace ovi {
 struct GroupGpu {
   bool declared = false;  // computed on the CPU
   std::string uuid;
+  int share = 1;  // how fast it is beside the others
 };
+
+// The shares, or none where all are alike.
+std::vector<int> UnlessAlike(std::vector<int> shares);
 
 struct GroupSettings {
   std::string groups_dir;  // absolute; made where it is missing
@@ -92,6 +96,7 @@ class Groups {
   void Find(const std::string& group_id);
   absl::Status Launch(const v1::StartGroup& order);
   absl::StatusOr<std::string> VisibleDevices(const std::vector<int>& gpu_indices) const;
+  std::vector<int> SharesOf(const std::vector<int>& gpu_indices) const;
   void GroupsChanged();
   void OnStarted(const std::string& group_id, std::chrono::steady_clock::duration took);
   void OnEnded(const std::string& group_id, const ExitRecord& record);

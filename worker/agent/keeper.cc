@@ -22,12 +22,15 @@
 #include "worker/agent/group_log.h"
 #include "worker/agent/host_facts.h"
 #include "worker/agent/process_tree.h"
+#include "worker/agent/rank_death.h"
 
 namespace ovi {
 namespace {
 
 // Between two looks at processes that were killed and are still there.
 constexpr int kSweepMs = 20;
+// Of the output, in which mpirun says who died.
+constexpr std::int64_t kLastWordsBytesMax = 64 << 10;
 
 class Keeper {
  public:
@@ -160,6 +163,10 @@ ExitRecord Keeper::WaitForEnd() {
   }
   KillRest();
   ReadOutput();
+  // Of several ranks that ended only mpirun knows which was the first.
+  const bool failed = exit_->signal != 0 || exit_->exit_code != 0;
+  const absl::StatusOr<std::string> output = ReadGroupLogTail(folder_.path(), kLastWordsBytesMax);
+  if (failed && output.ok()) exit_->message = DescribeRankDeath(*output);
   folder_.RemoveScratch();
   return *exit_;
 }

@@ -84,10 +84,10 @@ absl::StatusOr<WeightsDigest> HashWeights(const ModelFolder& model) {
   return digest;
 }
 
-using Cache = std::map<std::string, v1::MemoryNeed>;
+using Cache = std::map<std::string, std::vector<v1::MemoryNeed>>;
 
-std::string CacheKey(const v1::ModelInfo& model) {
-  return absl::StrCat(OVI_VERSION, " ", model.config_sha256(), " ", model.weights_sha256());
+std::string CacheKey(const v1::ModelInfo& model, const std::string& gpus) {
+  return absl::StrCat(OVI_VERSION, " ", model.config_sha256(), " ", model.weights_sha256(), " ", gpus);
 }
 
 // A cache that cannot be read is an empty one.
@@ -97,10 +97,14 @@ Cache ReadCache(const std::string& path) {
   if (!text.ok()) return cache;
   try {
     const nlohmann::json json = nlohmann::json::parse(*text);
-    for (const auto& [key, need] : json.items()) {
-      v1::MemoryNeed& entry = cache[key];
-      entry.set_as_executed_bytes(need.at("as_executed_bytes").get<std::int64_t>());
-      entry.set_reference_bytes(need.at("reference_bytes").get<std::int64_t>());
+    for (const auto& [key, needs] : json.items()) {
+      for (const nlohmann::json& need : needs) {
+        v1::MemoryNeed& entry = cache[key].emplace_back();
+        entry.set_world_size(need.at("world_size").get<int>());
+        entry.set_fsdp(need.at("fsdp").get<bool>());
+        entry.set_as_executed_bytes(need.at("as_executed_bytes").get<std::int64_t>());
+        entry.set_reference_bytes(need.at("reference_bytes").get<std::int64_t>());
+      }
     }
   } catch (const nlohmann::json::exception&) {
     cache.clear();
@@ -110,9 +114,14 @@ Cache ReadCache(const std::string& path) {
 
 absl::Status WriteCache(const std::string& path, const Cache& cache) {
   nlohmann::json json = nlohmann::json::object();
-  for (const auto& [key, need] : cache) {
-    json[key] = {{"as_executed_bytes", need.as_executed_bytes()},
-                 {"reference_bytes", need.reference_bytes()}};
+  for (const auto& [key, needs] : cache) {
+    json[key] = nlohmann::json::array();
+    for (const v1::MemoryNeed& need : needs) {
+      json[key].push_back({{"world_size", need.world_size()},
+                           {"fsdp", need.fsdp()},
+                           {"as_executed_bytes", need.as_executed_bytes()},
+                           {"reference_bytes", need.reference_bytes()}});
+    }
   }
   const std::string text = json.dump(2) + "\n";
   OVI_ASSIGN_OR_RETURN(const std::unique_ptr<PartFile> file, PartFile::Create(path));
@@ -150,10 +159,10 @@ v1::ModelInfo ModelScan::Describe(const std::string& name) const {
   return info;
 }
 
-absl::StatusOr<v1::MemoryNeed> ModelScan::NeedOf(const std::string& name) const {
+absl::StatusOr<std::vector<v1::MemoryNeed>> ModelScan::NeedsOf(const std::string& name) const {
   OVI_ASSIGN_OR_RETURN(const ModelFolder model,
                        OpenServedModel(settings_.models_dir, settings_.weights_dir, name));
-  return settings_.need_of(model);
+  return settings_.needs_of(model);
 }
 
 std::vector<v1::ModelInfo> ModelScan::Scan() const {
@@ -172,15 +181,15 @@ std::vector<v1::ModelInfo> ModelScan::Scan() const {
     if (!IsValidUtf8(name)) continue;
     v1::ModelInfo& model = models.emplace_back(Describe(name));
     if (!model.problem().empty()) continue;
-    const std::string key = CacheKey(model);
+    const std::string key = CacheKey(model, settings_.gpus);
     const auto known = before.find(key);
     if (known != before.end()) now.insert(*known);
     if (!now.contains(key)) {
-      const absl::StatusOr<v1::MemoryNeed> need = NeedOf(name);
-      if (need.ok()) now[key] = *need;
-      if (!need.ok()) model.set_problem(Escaped(std::string(need.status().message())));
+      const absl::StatusOr<std::vector<v1::MemoryNeed>> needs = NeedsOf(name);
+      if (needs.ok()) now[key] = *needs;
+      if (!needs.ok()) model.set_problem(Escaped(std::string(needs.status().message())));
     }
-    if (model.problem().empty()) *model.mutable_memory_need() = now[key];
+    if (model.problem().empty()) model.mutable_memory_needs()->Assign(now[key].begin(), now[key].end());
   }
   const bool news =
       std::any_of(now.begin(), now.end(), [&](const auto& entry) { return !before.contains(entry.first); });

@@ -19,13 +19,14 @@ absl::StatusOr<ModelFolder> OpenServedModel(const std::string& models_dir, const
 // Thread-compatible.
 class ModelScan {
  public:
-  using MemoryNeedFunction = std::function<absl::StatusOr<v1::MemoryNeed>(const ModelFolder&)>;
+  using MemoryNeedFunction = std::function<absl::StatusOr<std::vector<v1::MemoryNeed>>(const ModelFolder&)>;
 
   struct Settings {
     std::string models_dir, weights_dir;
-    std::string
-        cache_file;  // finding out what a model needs takes seconds for a large one; once for the same files
-    MemoryNeedFunction need_of;
+    // Finding out what a model needs takes seconds for a large one; once for the same files ...
+    std::string cache_file;
+    std::string gpus;  // ... and the same number of GPUs, or whatever else the needs depend on
+    MemoryNeedFunction needs_of;
   };
   explicit ModelScan(Settings settings) : settings_(std::move(settings)) {}
 
@@ -35,7 +36,7 @@ class ModelScan {
 
  private:
   v1::ModelInfo Describe(const std::string& name) const;
-  absl::StatusOr<v1::MemoryNeed> NeedOf(const std::string& name) const;
+  absl::StatusOr<std::vector<v1::MemoryNeed>> NeedsOf(const std::string& name) const;
 
   const Settings settings_;
 };

@@ -12,7 +12,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "kernels/cpu/cpu_backend.h"
@@ -22,7 +21,6 @@
 #include "worker/group/group_files.h"
 #include "worker/group/leader.h"
 #include "worker/group/mpi_session.h"
-#include "worker/group/world_sizes.h"
 #include "worker/parallel/mpi_communicator.h"
 #include "worker/pipeline/check_weights.h"
 
@@ -58,11 +56,6 @@ v1::GroupHello HelloOf(const GroupFacts& facts, int world_size) {
 }
 
 absl::Status CheckWorldSize(int size, const GroupFacts& facts) {
-  if (!IsSupportedWorldSize(size)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("a group of ", size,
-                     " ranks is not supported; supported: ", absl::StrJoin(SupportedWorldSizes(), ", ")));
-  }
   if (static_cast<int>(facts.gpu_indices.size()) != size) {
     return absl::InvalidArgumentError(
         absl::StrCat("gpu_indices names ", facts.gpu_indices.size(), " GPUs for ", size, " ranks"));

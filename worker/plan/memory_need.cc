@@ -5,6 +5,7 @@
 #include <iterator>
 #include <map>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <utility>
@@ -133,18 +134,49 @@ absl::StatusOr<MemoryPlan> PlanModel(const ModelFolder& model, PrecisionPolicy p
 
 namespace {
 
-// One pass or two: the other layout may take more.
-absl::StatusOr<ModelMemoryNeed> NeedOf(const ModelFolder& model, int ranks, bool fsdp) {
+// The fastest of the GPUs and as many of the slowest as make `ranks`; all alike for none.
+std::vector<int> FastestBesideSlowest(std::vector<int> shares, int ranks) {
+  if (shares.empty()) return std::vector<int>(static_cast<std::size_t>(ranks), 1);
+  std::sort(shares.begin(), shares.end());
+  std::rotate(shares.begin(), shares.end() - 1, shares.end());
+  shares.resize(static_cast<std::size_t>(ranks));
+  return shares;
+}
+
+// What the first rank of a group can be: with one pass, and with two. A rank takes the more the larger its
+// part of the shares is, so of unequal ones the worst choice stands for all.
+absl::StatusOr<std::vector<PlannedRank>> FirstRanks(int heads, int ranks, bool fsdp,
+                                                    const std::vector<int>& shares) {
+  const GpuRequest gpus{.allocation = fsdp ? GpuAllocation::kFsdp : GpuAllocation::kAuto};
+  std::vector<PlannedRank> planned;
+  const auto add = [&](bool two_passes, const std::vector<int>& of_ranks) -> absl::Status {
+    PlannedRank& rank = planned.emplace_back();
+    rank.shares = of_ranks;
+    OVI_ASSIGN_OR_RETURN(rank.topology, ChooseTopology({.world_size = ranks,
+                                                        .gpus = gpus,
+                                                        .heads = heads,
+                                                        .two_passes = two_passes,
+                                                        .shares = of_ranks}));
+    return absl::OkStatus();
+  };
+  OVI_RETURN_IF_ERROR(add(true, {}));
+  if (ranks > 1) OVI_RETURN_IF_ERROR(add(false, {}));
+  if (ranks == 1 || shares.empty()) return planned;
+  OVI_RETURN_IF_ERROR(add(false, FastestBesideSlowest(shares, ranks)));
+  if (ranks % 2 != 0) return planned;
+  // Halves are equally fast where there are any.
+  std::vector<int> halves = FastestBesideSlowest(shares, ranks / 2);
+  halves.insert(halves.end(), halves.begin(), halves.end());
+  OVI_RETURN_IF_ERROR(add(true, halves));
+  return planned;
+}
+
+absl::StatusOr<ModelMemoryNeed> NeedOf(const ModelFolder& model, int ranks, bool fsdp,
+                                       const std::vector<int>& shares) {
   ModelMemoryNeed need{.world_size = ranks, .fsdp = fsdp};
-  for (const bool two_passes : {true, false}) {
-    if (ranks == 1 && !two_passes) continue;
-    PlannedRank rank;
-    OVI_ASSIGN_OR_RETURN(
-        rank.topology,
-        ChooseTopology({.world_size = ranks,
-                        .gpus = {.allocation = fsdp ? GpuAllocation::kFsdp : GpuAllocation::kAuto},
-                        .heads = static_cast<int>(model.fusion.video.heads),
-                        .two_passes = two_passes}));
+  OVI_ASSIGN_OR_RETURN(const std::vector<PlannedRank> planned,
+                       FirstRanks(static_cast<int>(model.fusion.video.heads), ranks, fsdp, shares));
+  for (const PlannedRank& rank : planned) {
     for (const Mode mode : {Mode::kT2v, Mode::kI2v}) {
       OVI_ASSIGN_OR_RETURN(const MemoryPlan executed,
                            PlanModel(model, PrecisionPolicy::kAsExecuted, mode, rank));
@@ -168,14 +200,28 @@ std::vector<int> WorldSizesOf(int heads, int ranks_max) {
   return sizes;
 }
 
-absl::StatusOr<std::vector<ModelMemoryNeed>> MemoryNeedsOf(const ModelFolder& model, int ranks_max) {
+bool AllGetHeads(int heads, int ranks, const std::vector<int>& shares) {
+  if (shares.empty() || ranks == 1) return true;
+  std::vector<int> sorted = shares;
+  std::sort(sorted.begin(), sorted.end());
+  const int slowest = sorted.front();
+  // Beside the fastest. Heads are divided to within one of the exact part, so a whole one is enough.
+  const std::int64_t sum =
+      std::accumulate(sorted.end() - (ranks - 1), sorted.end(), static_cast<std::int64_t>(slowest));
+  return heads * static_cast<std::int64_t>(slowest) >= sum;
+}
+
+absl::StatusOr<std::vector<ModelMemoryNeed>> MemoryNeedsOf(const ModelFolder& model, int gpus,
+                                                           const std::vector<int>& shares) {
+  const auto heads = static_cast<int>(model.fusion.video.heads);
   std::vector<ModelMemoryNeed> needs;
-  for (const int ranks : WorldSizesOf(static_cast<int>(model.fusion.video.heads), ranks_max)) {
-    OVI_ASSIGN_OR_RETURN(needs.emplace_back(), NeedOf(model, ranks, false));
-  }
-  for (int ranks = 2; ranks <= ranks_max; ++ranks) {
-    OVI_ASSIGN_OR_RETURN(needs.emplace_back(), NeedOf(model, ranks, true));
-  }
+  const auto add = [&](int ranks, bool fsdp) -> absl::Status {
+    if (!AllGetHeads(heads, ranks, shares)) return absl::OkStatus();
+    OVI_ASSIGN_OR_RETURN(needs.emplace_back(), NeedOf(model, ranks, fsdp, shares));
+    return absl::OkStatus();
+  };
+  for (const int ranks : WorldSizesOf(heads, std::max(gpus, 1))) OVI_RETURN_IF_ERROR(add(ranks, false));
+  for (int ranks = 2; ranks <= gpus; ++ranks) OVI_RETURN_IF_ERROR(add(ranks, true));
   return needs;
 }
 

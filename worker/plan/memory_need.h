@@ -47,8 +47,8 @@ absl::StatusOr<MemoryPlan> PlanClip(const ModelFolder& model, const ClipRequest&
 absl::StatusOr<MemoryPlan> PlanModel(const ModelFolder& model, PrecisionPolicy policy, Mode mode,
                                      const PlannedRank& rank = {});
 
-// Enough for both modes on each rank of a group of equal ranks, of which the first takes most:
-// ovi.v1.MemoryNeed without the proto.
+// Enough for both modes on each rank of a group, of which the first takes most: ovi.v1.MemoryNeed without the
+// proto.
 struct ModelMemoryNeed {
   int world_size = 1;
   bool fsdp = false;
@@ -60,7 +60,14 @@ struct ModelMemoryNeed {
 // passes or one; up to `ranks_max`, ascending.
 std::vector<int> WorldSizesOf(int heads, int ranks_max);
 
-// Alone, then each of those sizes up to `ranks_max`, then every size from 2 to `ranks_max` with fsdp.
-absl::StatusOr<std::vector<ModelMemoryNeed>> MemoryNeedsOf(const ModelFolder& model, int ranks_max);
+// Whether any `ranks` of GPUs with these shares (topology.h; empty = all alike) each get a head at least.
+bool AllGetHeads(int heads, int ranks, const std::vector<int>& shares);
+
+// On a node with `gpus` GPUs of these shares, one each, or none where all are alike. Alone, then each of
+// those sizes up to `gpus`, then every size from 2 to `gpus` with fsdp. With unequal shares without the sizes
+// where the slowest GPU would get no head, and each figure is that of the fastest GPU beside the slowest
+// ones, which is enough for whichever of the GPUs are chosen.
+absl::StatusOr<std::vector<ModelMemoryNeed>> MemoryNeedsOf(const ModelFolder& model, int gpus,
+                                                           const std::vector<int>& shares = {});
 
 }  // namespace ovi
