@@ -89,9 +89,9 @@ TEST_P(BusyGroup, ComputesOnWhileTheCoordinatorIsAway) {
   EXPECT_EQ(coordinator_.WaitForFinished(1).at(0).end(), v1::ATTEMPT_END_CANCELLED);
 }
 
-INSTANTIATE_TEST_SUITE_P(Group, BusyGroup, testing::Values(1, 2),
+INSTANTIATE_TEST_SUITE_P(Group, BusyGroup, testing::Values(1, 2, 4),
                          [](const testing::TestParamInfo<int>& ranks) {
-                           return std::string("Of") + (ranks.param == 1 ? "OneRank" : "TwoRanks");
+                           return "Of" + std::to_string(ranks.param);
                          });
 
 TEST(GroupFailure, LeavesNoEncoderBehindWhenItIsEndedWhileDecoding) {
@@ -204,7 +204,6 @@ TEST(GroupFailure, RefusesToStartWithWhatItCannotWorkWith) {
     void (*change)(GroupFacts& facts);
     const char* says;
   } rows[] = {
-      {"three ranks", 3, [](GroupFacts&) {}, "supported: 1, 2"},
       {"GPUs of another number", 2, [](GroupFacts& facts) { facts.gpu_indices = {0}; }, "gpu_indices"},
       {"an unknown model", 1, [](GroupFacts& facts) { facts.model_name = "no-such-model"; }, "no-such-model"},
       {"a model without weights", 2, [](GroupFacts& facts) { facts.model_name = "720x720_5s"; }, "missing"},
