@@ -185,6 +185,7 @@ class Bench {
                          MakeStream(config_.audio, options_.audio_tokens,
                                     AudioRopeTable(options_.audio_tokens, c.head_dim(), 0.19676)));
     input->video.shard = shard;
+    if (shard != nullptr && !shard->audio_tokens.empty()) input->audio.products = shard;
     input->video_segments = {{0, range.size()}};
     input->audio_segments = {{0, options_.audio_tokens}};
     OVI_ASSIGN_OR_RETURN(input->e0, RandomTensor(1, 6 * c.dim));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "base/status.h"
 
@@ -133,23 +134,56 @@ void ProjectSelfValue(const Runtime& runtime, const BlockParams& block, const Te
   Project(runtime, block.self_v, h, out);
 }
 
+namespace {
+
+// Makes rows of `out` from rows of `in`, all alike: all of them here, or with `products` the rank's own, and
+// the rest comes from the others. `make` gets both, and the rows' place.
+absl::Status MakeRows(
+    const Runtime& runtime, const SequenceShard* products, const Tensor& in, const Tensor& out,
+    const std::function<void(const Tensor& in, const Tensor& out, const ShardRange& rows)>& make) {
+  if (products == nullptr) {
+    make(in, out, {0, in.shape[0]});
+    return absl::OkStatus();
+  }
+  const ShardRange& own = products->own_audio_tokens();
+  make(in.Slice(own.begin, own.size()), out.Slice(own.begin, own.size()), own);
+  return GatherTokens(runtime, *products, products->audio_tokens, out);
+}
+
+Tensor RowsOfTable(const Tensor& rope, const ShardRange& rows) {
+  return rope.empty() ? rope : rope.Slice(rows.begin, rows.size());
+}
+
+}  // namespace
+
 absl::StatusOr<SelfQkv> ProjectSelf(const Runtime& runtime, const BlockParams& block,
-                                    const TowerConfig& config, const Tensor& h, const Tensor& rope) {
+                                    const TowerConfig& config, const Tensor& h, const Tensor& rope,
+                                    const SequenceShard* products) {
   const std::int64_t rows = h.shape[0];
   SelfQkv out;
   OVI_ASSIGN_OR_RETURN(out.q, AllocateLike(runtime, h, rows, config.dim, "self-attention q"));
   OVI_ASSIGN_OR_RETURN(out.k, AllocateLike(runtime, h, rows, config.dim, "self-attention k"));
   OVI_ASSIGN_OR_RETURN(out.v, AllocateLike(runtime, h, rows, config.dim, "self-attention v"));
-  ProjectSelfQuery(runtime, block, config, h, rope, out.q);
-  ProjectSelfKey(runtime, block, config, h, rope, out.k);
-  ProjectSelfValue(runtime, block, h, out.v);
+  OVI_RETURN_IF_ERROR(
+      MakeRows(runtime, products, h, out.q, [&](const Tensor& in, const Tensor& to, const ShardRange& at) {
+        ProjectSelfQuery(runtime, block, config, in, RowsOfTable(rope, at), to);
+      }));
+  OVI_RETURN_IF_ERROR(
+      MakeRows(runtime, products, h, out.k, [&](const Tensor& in, const Tensor& to, const ShardRange& at) {
+        ProjectSelfKey(runtime, block, config, in, RowsOfTable(rope, at), to);
+      }));
+  OVI_RETURN_IF_ERROR(
+      MakeRows(runtime, products, h, out.v, [&](const Tensor& in, const Tensor& to, const ShardRange&) {
+        ProjectSelfValue(runtime, block, in, to);
+      }));
   return out;
 }
 
 absl::Status AttendSelf(const Runtime& runtime, const BlockParams& block, const TowerConfig& config,
-                        const Tensor& rope, std::int64_t keys, const Tensor& h) {
+                        const Tensor& rope, std::int64_t keys, const Tensor& h,
+                        const SequenceShard* products) {
   ArenaScope scope(runtime.arena);
-  OVI_ASSIGN_OR_RETURN(const SelfQkv qkv, ProjectSelf(runtime, block, config, h, rope));
+  OVI_ASSIGN_OR_RETURN(const SelfQkv qkv, ProjectSelf(runtime, block, config, h, rope, products));
   runtime.stream.Run(Attention{.q = qkv.q,
                                .k = qkv.k,
                                .v = qkv.v,
@@ -170,7 +204,7 @@ absl::Status SelfAttention(const Runtime& runtime, const BlockParams& block, con
   if (stream.shard != nullptr) {
     OVI_RETURN_IF_ERROR(AttendSelfSharded(runtime, block, config, *stream.shard, stream.rope, h));
   } else {
-    OVI_RETURN_IF_ERROR(AttendSelf(runtime, block, config, stream.rope, stream.keys, h));
+    OVI_RETURN_IF_ERROR(AttendSelf(runtime, block, config, stream.rope, stream.keys, h, stream.products));
   }
   for (std::size_t s = 0; s < mod.segments.size(); ++s) {
     const RowSegment& segment = mod.segments[s];
@@ -199,14 +233,15 @@ absl::StatusOr<KeyValue> FusionKeyValue(const Runtime& runtime, const BlockParam
                                .bias = block.fusion_norm_bias,
                                .eps = Eps(config),
                                .out = w});
-  Project(runtime, block.k_fusion, w, kv.k);
-  Project(runtime, block.v_fusion, w, kv.v);
-  runtime.stream.Run(RmsNorm{.x = kv.k,
-                             .weight = block.norm_k_fusion,
-                             .eps = Eps(config),
-                             .rope_table = other.rope,
-                             .heads = config.heads,
-                             .out = kv.k});
+  OVI_RETURN_IF_ERROR(MakeRows(
+      runtime, other.products, w, kv.k, [&](const Tensor& in, const Tensor& to, const ShardRange& at) {
+        Project(runtime, block.k_fusion, in, to);
+        NormHeads(runtime, config, block.norm_k_fusion, RowsOfTable(other.rope, at), to);
+      }));
+  OVI_RETURN_IF_ERROR(
+      MakeRows(runtime, other.products, w, kv.v, [&](const Tensor& in, const Tensor& to, const ShardRange&) {
+        Project(runtime, block.v_fusion, in, to);
+      }));
   return kv;
 }
 
@@ -229,8 +264,11 @@ absl::StatusOr<Tensor> CrossAttention(const Runtime& runtime, const BlockParams&
   OVI_ASSIGN_OR_RETURN(const Tensor out, AllocateLike(runtime, u, rows, config.dim, "cross attention"));
   ArenaScope scope(runtime.arena);
   OVI_ASSIGN_OR_RETURN(const Tensor q, AllocateLike(runtime, u, rows, config.dim, "cross attention q"));
-  Project(runtime, block.cross_q, u, q);
-  runtime.stream.Run(RmsNorm{.x = q, .weight = block.cross_norm_q, .eps = Eps(config), .out = q});
+  OVI_RETURN_IF_ERROR(
+      MakeRows(runtime, stream.products, u, q, [&](const Tensor& in, const Tensor& to, const ShardRange&) {
+        Project(runtime, block.cross_q, in, to);
+        runtime.stream.Run(RmsNorm{.x = to, .weight = block.cross_norm_q, .eps = Eps(config), .out = to});
+      }));
   Attention attention{.q = q,
                       .k = text.k,
                       .v = text.v,
@@ -270,13 +308,9 @@ absl::Status CrossAndFeedForward(const Runtime& runtime, const BlockParams& bloc
                             .residual = stream.x,
                             .out = stream.x});
   }
-  if (other.shard == nullptr || other.shard->audio_tokens.empty()) {
-    return FeedForward(runtime, block, mod, {0, stream.x.shape[0]}, stream);
-  }
-  const std::vector<ShardRange>& ranges = other.shard->audio_tokens;
-  const ShardRange& own = ranges[static_cast<std::size_t>(other.shard->rank())];
-  OVI_RETURN_IF_ERROR(FeedForward(runtime, block, mod, own, stream));
-  return GatherTokens(runtime, *other.shard, ranges, stream.x);
+  if (stream.products == nullptr) return FeedForward(runtime, block, mod, {0, stream.x.shape[0]}, stream);
+  OVI_RETURN_IF_ERROR(FeedForward(runtime, block, mod, stream.products->own_audio_tokens(), stream));
+  return GatherTokens(runtime, *stream.products, stream.products->audio_tokens, stream.x);
 }
 
 absl::Status RunBlockPair(const Runtime& runtime, const TowerStep& video, const TowerStep& audio) {

@@ -36,6 +36,9 @@ struct TowerStream {
   std::int64_t keys = 0;  // tokens before the padding
   // Of the video, where ranks share it: then x and rope are of this rank's tokens.
   const SequenceShard* shard = nullptr;
+  // Of the audio, where ranks share its matrix products: every rank has all tokens, multiplies its own of
+  // them (audio_tokens) and gets the others'.
+  const SequenceShard* products = nullptr;
 };
 
 // 1 / sqrt(head_dim).
@@ -65,11 +68,13 @@ struct SelfQkv {
   Tensor q, k, v;
 };
 absl::StatusOr<SelfQkv> ProjectSelf(const Runtime& runtime, const BlockParams& block,
-                                    const TowerConfig& config, const Tensor& h, const Tensor& rope);
+                                    const TowerConfig& config, const Tensor& h, const Tensor& rope,
+                                    const SequenceShard* products = nullptr);
 // The attention of `h` (L, D) over itself, before the output projection, in place. Rows from `keys` on are
 // padding.
 absl::Status AttendSelf(const Runtime& runtime, const BlockParams& block, const TowerConfig& config,
-                        const Tensor& rope, std::int64_t keys, const Tensor& h);
+                        const Tensor& rope, std::int64_t keys, const Tensor& h,
+                        const SequenceShard* products = nullptr);
 
 // Keys and values that `block`'s cross attention takes from the other tower's stream: (T, D), keys rotated.
 absl::StatusOr<KeyValue> FusionKeyValue(const Runtime& runtime, const BlockParams& block,
@@ -92,7 +97,6 @@ absl::StatusOr<Tensor> CrossAttention(const Runtime& runtime, const BlockParams&
                                       const OtherTower& other);
 
 // The rest of the block: x += o(cross attention), x += ffn(x) * gate, with the last three vectors of `mod`.
-// With `other.shard`, the ranks may share the feed-forward of this tower, too.
 absl::Status CrossAndFeedForward(const Runtime& runtime, const BlockParams& block, const RowModulation& mod,
                                  const KeyValue& text, const OtherTower& other, TowerStream& stream);
 

@@ -310,6 +310,7 @@ absl::StatusOr<FusionDit::Entry> FusionDit::Enter(FusionWalk& walk, const Latent
   OVI_ASSIGN_OR_RETURN(entry.video, MakeStream(Tower::kVideo, video_tokens, own));
   OVI_ASSIGN_OR_RETURN(entry.audio, MakeStream(Tower::kAudio, audio_tokens, audio_rope));
   entry.video.shard = shard;
+  if (shard != nullptr && !shard->audio_tokens.empty()) entry.audio.products = shard;
   return entry;
 }
 

@@ -34,17 +34,22 @@ struct SequenceShard {
   Communicator* communicator = nullptr;
   std::vector<ShardRange> tokens;  // of the video, by rank
   std::vector<ShardRange> heads;   // of self-attention
-  // Audio tokens whose feed-forward a rank computes, where that is worth an exchange; else empty.
+  // Audio tokens that a rank multiplies by the weights, where that is worth the exchanges; else empty.
   std::vector<ShardRange> audio_tokens;
 
   int rank() const { return communicator->rank(); }
   const ShardRange& own_tokens() const { return tokens[static_cast<std::size_t>(rank())]; }
+  const ShardRange& own_audio_tokens() const { return audio_tokens[static_cast<std::size_t>(rank())]; }
 };
 
-// The audio tower's feed-forward is shared out where the audio has more than this part of the video's tokens:
-// then computing it on every rank costs more than one exchange of La * D values a block. 157 audio tokens
-// beside 15,004 of the smallest real preset are far below it, and a thirtieth of them is weight bound.
+// The audio tower's matrix products (all but the two output projections) are shared out where the audio has
+// more than this part of the video's tokens: then computing them on every rank costs more than seven
+// exchanges of La * D values a block. 157 audio tokens beside 15,004 of the smallest real preset are far
+// below it, and a few of them are weight bound.
 inline constexpr std::int64_t kAudioSharingFactor = 20;
+// Of what is exchanged then: q, k, v of itself, q of cross attention, the video's keys and values of it, and
+// the feed-forward's result.
+inline constexpr std::int64_t kAudioShared = 7;
 
 // INVALID_ARGUMENT where a rank would get no head.
 absl::StatusOr<SequenceShard> ShardSequence(const SequenceParallel& ranks, std::int64_t video_tokens,

@@ -15,7 +15,7 @@ struct RankPart {
   double own_video = 0;  // those of the rank
   double heads = 1;      // part of the heads of self-attention
   double audio = 0;      // all audio tokens
-  double audio_ffn = 0;  // those whose feed-forward the rank computes
+  double own_audio = 0;  // those that the rank multiplies by the weights
 };
 
 RankPart PartOf(const StepTrafficRequest& request, const RankPlace& place) {
@@ -34,7 +34,7 @@ RankPart PartOf(const StepTrafficRequest& request, const RankPlace& place) {
           .heads = own_heads.ok() ? static_cast<double>((*own_heads)[own].size()) / static_cast<double>(heads)
                                   : 1.0,
           .audio = static_cast<double>(audio),
-          .audio_ffn = static_cast<double>(shares_audio ? Shard(audio, shares)[own].size() : audio)};
+          .own_audio = static_cast<double>(shares_audio ? Shard(audio, shares)[own].size() : audio)};
 }
 
 }  // namespace
@@ -51,14 +51,15 @@ StepWork StepWorkOf(const StepTrafficRequest& request, int rank) {
   const RankPart part = PartOf(request, *place);
   const auto blocks = static_cast<double>(BlocksOf(request, *place));
 
-  const double matrix =
-      2 * (8 * dim * dim * (part.own_video + part.audio) + 2 * dim * ffn * (part.own_video + part.audio_ffn));
+  // Of the audio's eight, the two output projections are never shared out.
+  const double matrix = 2 * (dim * dim * (8 * part.own_video + 2 * part.audio + 6 * part.own_audio) +
+                             2 * dim * ffn * (part.own_video + part.own_audio));
   const double scores = part.video * part.video * part.heads + part.audio * part.audio +
                         (part.own_video + part.audio) * text + 2 * part.own_video * part.audio;
   StepWork work{.matrix_flop = blocks * matrix, .attention_flop = blocks * 4 * dim * scores};
   if (request.topology.sp > 1) {
-    // Two groups of heads there and back, the audio's parts and their log-sum-exps, and its feed-forward.
-    const std::int64_t a_block = 4 + 2 + (part.audio_ffn < part.audio ? 1 : 0);
+    // Two groups of heads there and back, the audio's parts and their log-sum-exps, and its products.
+    const std::int64_t a_block = 4 + 2 + (part.own_audio < part.audio ? kAudioShared : 0);
     work.exchanges += a_block * BlocksOf(request, *place);
   }
   if (request.topology.fsdp)

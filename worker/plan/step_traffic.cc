@@ -48,7 +48,7 @@ StepTraffic SequenceTraffic(const StepTrafficRequest& request, const RankPlace& 
   // A part of the audio's attention to the video is f32, with its log-sum-exp.
   std::int64_t block_gather = length * (audio.dim + audio.heads) * ElementBytes(DType::kF32);
   if (length * kAudioSharingFactor > tokens) {
-    block_gather += Shard(length, group)[own].size() * audio.dim * element;
+    block_gather += kAudioShared * Shard(length, group)[own].size() * audio.dim * element;
   }
   std::int64_t patch = 1;
   for (const std::int64_t extent : video.patch) patch *= extent;
