@@ -150,8 +150,11 @@ absl::Status MakeRows(
   return GatherTokens(runtime, *products, products->audio_tokens, out);
 }
 
+// The table may end before the rows do, which are padding then.
 Tensor RowsOfTable(const Tensor& rope, const ShardRange& rows) {
-  return rope.empty() ? rope : rope.Slice(rows.begin, rows.size());
+  if (rope.empty()) return rope;
+  const std::int64_t begin = std::min(rows.begin, rope.shape[0]);
+  return rope.Slice(begin, std::min(rows.size(), rope.shape[0] - begin));
 }
 
 }  // namespace
