@@ -65,12 +65,19 @@ class ShardedWeights final : public FusionWeights {
     return ranges[static_cast<std::size_t>(ranks_.rank())];
   }
 
-  // A byte means the same on all ranks only where their backends lay weights out alike.
+  // A byte means the same on all ranks only where their backends lay weights out alike. The name goes through
+  // device memory, which is still there when a broadcast that failed is settled.
   absl::Status CheckLayouts() {
     const std::string mine = runtime_.backend.WeightLayout();
     std::string roots = mine;
     roots.resize(kLayoutNameBytes, ' ');
-    OVI_RETURN_IF_ERROR(ranks_.Broadcast(nullptr, 0, std::as_writable_bytes(std::span(roots))).Wait());
+    ArenaScope scope(runtime_.arena);
+    OVI_ASSIGN_OR_RETURN(const Tensor name,
+                         runtime_.arena.Allocate(DType::kU8, {std::ssize(roots)}, "name of a layout"));
+    runtime_.stream.Upload(name, HostTensor{roots.data(), DType::kU8, name.shape});
+    OVI_RETURN_IF_ERROR(ranks_.Broadcast(&runtime_.stream, 0, BytesOf(name)).Wait());
+    runtime_.stream.Download(roots.data(), name);
+    OVI_RETURN_IF_ERROR(runtime_.stream.Sync());
     roots.erase(roots.find_last_not_of(' ') + 1);
     if (roots == mine) return absl::OkStatus();
     return absl::FailedPreconditionError(
