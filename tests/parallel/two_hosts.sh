@@ -23,21 +23,18 @@ cleanup() {
 trap cleanup EXIT
 printf '127.0.0.1 localhost\n10.99.7.1 ovi-a\n10.99.7.2 ovi-b\n' >"$dir/hosts"
 
-# A host is a process that holds the namespaces. It says when it is ready by a file.
+# A host is a process that holds the namespaces. It says when it is ready on a pipe, which ends if it cannot be.
 boot() {
-  local name="$1"
-  unshare --net --uts --ipc --mount --propagation private bash -c '
+  local ready
+  exec {ready}< <(exec unshare --net --uts --ipc --mount --propagation private bash -c '
     mount -t tmpfs -o mode=1777 tmpfs /dev/shm
     mount --bind "$2/hosts" /etc/hosts
     hostname "$1"
     ip link set lo up
-    touch "$2/$1.ready"
-    exec sleep infinity' boot "$name" "$dir" &
+    echo ready
+    exec sleep infinity' boot "$1" "$dir")
   hosts+=("$!")
-  until [[ -e "$dir/$name.ready" ]]; do
-    kill -0 "$!" || exit 1
-    sleep 0.02
-  done
+  read -r -u "$ready"
 }
 on() {
   local pid="$1"
