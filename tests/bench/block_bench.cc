@@ -3,25 +3,23 @@
 //   block_bench [--video-tokens 1125] [--audio-tokens 157] [--rounds 3]
 // JSON to stdout. The peak is measured before every round, on the same core, and the best pair of the two is
 // reported.
-#include <sched.h>
 #include <time.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
-#include <map>
 #include <nlohmann/json.hpp>
 #include <random>
 #include <string>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/features.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/parallel.h"
+#include "tests/bench/options.h"
 #include "tests/bench/peak.h"
 #include "tests/bench/real_model.h"
 #include "worker/model/fusion_block.h"
@@ -159,36 +157,16 @@ absl::StatusOr<nlohmann::json> Measure(const Options& options) {
         {"resident_over_arena", static_cast<double>(resident) / static_cast<double>(arena.bytes_peak())}}}};
 }
 
-// One thread on one core: the second, since the first serves most interrupts.
-void PinToOneCore() {
-  cpu_set_t cores;
-  CPU_ZERO(&cores);
-  CPU_SET(cpu::ThreadCount() > 1 ? 1 : 0, &cores);
-  sched_setaffinity(0, sizeof cores, &cores);
-  cpu::SetThreadCount(1);
-}
-
-bool ParseOptions(int argc, char** argv, Options& options) {
-  const std::map<std::string, std::int64_t*> numbers = {{"--video-tokens", &options.video_tokens},
-                                                        {"--audio-tokens", &options.audio_tokens},
-                                                        {"--rounds", &options.rounds}};
-  for (int i = 1; i < argc; i += 2) {
-    const auto found = numbers.find(argv[i]);
-    if (found == numbers.end() || i + 1 == argc || !absl::SimpleAtoi(argv[i + 1], found->second) ||
-        *found->second < 1) {
-      return false;
-    }
-  }
-  return true;
-}
-
 int Main(int argc, char** argv) {
   Options options;
-  if (!ParseOptions(argc, argv, options)) {
+  if (!ParseNumbers(argc, argv,
+                    {{"--video-tokens", &options.video_tokens},
+                     {"--audio-tokens", &options.audio_tokens},
+                     {"--rounds", &options.rounds}})) {
     std::fprintf(stderr, "usage: block_bench [--video-tokens N] [--audio-tokens N] [--rounds N]\n");
     return 2;
   }
-  PinToOneCore();
+  PinToCore(cpu::ThreadCount() > 1 ? 1 : 0);  // the first serves most interrupts
   const absl::StatusOr<nlohmann::json> result = Measure(options);
   if (!result.ok()) {
     std::fprintf(stderr, "block_bench: %s\n", result.status().ToString().c_str());

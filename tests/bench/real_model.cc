@@ -3,21 +3,15 @@
 #include <algorithm>
 #include <random>
 
+#include "tests/model/public_fusion.h"
+
 namespace ovi::bench {
 
 TowerConfig RealTower(bool video, std::int64_t layers) {
-  return {.dim = 3072,
-          .ffn_dim = 14336,
-          .freq_dim = 256,
-          .heads = 24,
-          .layers = layers,
-          .text_len = kTextRows,
-          .text_dim = 4096,
-          .in_dim = video ? 48 : 20,
-          .out_dim = video ? 48 : 20,
-          .patch = video ? std::vector<std::int64_t>{1, 2, 2} : std::vector<std::int64_t>{1},
-          .temporal_rope_scaling = video ? 1.0 : 0.19676,
-          .eps = 1e-6};
+  const FusionConfig original = PublicFusion();
+  TowerConfig tower = video ? original.video : original.audio;
+  tower.layers = layers;
+  return tower;
 }
 
 SyntheticWeights::SyntheticWeights(const std::vector<TensorSpec>& specs) {

@@ -2,8 +2,6 @@
 //   mpirun -np 2 sharded_bench [--video-tokens 1125] [--layers 2] [--rounds 3]
 // JSON to stdout: seconds and ratios, the best of the rounds, and what the plan's model predicts from the
 // single rank's rates and the link's. Everything is measured in one run, in turns.
-#include <sched.h>
-
 #include <algorithm>
 #include <array>
 #include <chrono>
@@ -15,11 +13,10 @@
 #include <random>
 #include <string>
 
-#include "absl/strings/numbers.h"
 #include "base/check.h"
 #include "base/status.h"
 #include "kernels/cpu/cpu_backend.h"
-#include "kernels/cpu/parallel.h"
+#include "tests/bench/options.h"
 #include "tests/bench/real_model.h"
 #include "worker/group/mpi_session.h"
 #include "worker/model/fusion_dit.h"
@@ -284,29 +281,6 @@ class Bench {
   std::vector<std::byte> link_out_, link_in_;
 };
 
-void PinToCore(int core) {
-  cpu_set_t cores;
-  CPU_ZERO(&cores);
-  CPU_SET(core, &cores);
-  sched_setaffinity(0, sizeof cores, &cores);
-  cpu::SetThreadCount(1);
-}
-
-bool ParseOptions(int argc, char** argv, Options& options) {
-  const std::map<std::string, std::int64_t*> numbers = {{"--video-tokens", &options.video_tokens},
-                                                        {"--audio-tokens", &options.audio_tokens},
-                                                        {"--layers", &options.layers},
-                                                        {"--rounds", &options.rounds}};
-  for (int i = 1; i < argc; i += 2) {
-    const auto found = numbers.find(argv[i]);
-    if (found == numbers.end() || i + 1 == argc || !absl::SimpleAtoi(argv[i + 1], found->second) ||
-        *found->second < 1) {
-      return false;
-    }
-  }
-  return true;
-}
-
 absl::Status Measure(const Options& options) {
   OVI_ASSIGN_OR_RETURN(const std::unique_ptr<Communicator> world, NewMpiCommunicator({}));
   if (world->size() != 2) return absl::InvalidArgumentError("needs two ranks: mpirun -np 2");
@@ -326,7 +300,11 @@ absl::Status Measure(const Options& options) {
 
 int Main(int argc, char** argv) {
   Options options;
-  if (!ParseOptions(argc, argv, options)) {
+  if (!ParseNumbers(argc, argv,
+                    {{"--video-tokens", &options.video_tokens},
+                     {"--audio-tokens", &options.audio_tokens},
+                     {"--layers", &options.layers},
+                     {"--rounds", &options.rounds}})) {
     std::fprintf(stderr,
                  "usage: mpirun -np 2 sharded_bench [--video-tokens N] [--audio-tokens N] [--layers N] "
                  "[--rounds N]\n");

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/model/public_fusion.h"
 #include "worker/model/fusion_params.h"
 #include "worker/model/text_encoder.h"
 
@@ -37,23 +38,6 @@ Digest DigestOf(const std::vector<TensorSpec>& specs) {
     for (const char c : line) digest.hash = (digest.hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
   }
   return digest;
-}
-
-FusionConfig PublicFusion() {
-  const TowerConfig video{.dim = 3072,
-                          .ffn_dim = 14336,
-                          .freq_dim = 256,
-                          .heads = 24,
-                          .layers = 30,
-                          .text_len = 512,
-                          .text_dim = 4096,
-                          .in_dim = 48,
-                          .out_dim = 48,
-                          .patch = {1, 2, 2}};
-  TowerConfig audio = video;
-  audio.in_dim = audio.out_dim = 20;
-  audio.patch = {1};
-  return {.video = video, .audio = audio};
 }
 
 TEST(FusionTensors, AreThoseOfThePublicCheckpoint) {

@@ -3,25 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/model/public_fusion.h"
+
 namespace ovi {
 namespace {
-
-FusionConfig RealConfig() {
-  TowerConfig video{.dim = 3072,
-                    .ffn_dim = 14336,
-                    .freq_dim = 256,
-                    .heads = 24,
-                    .layers = 30,
-                    .text_len = 512,
-                    .text_dim = 4096,
-                    .in_dim = 48,
-                    .out_dim = 48,
-                    .patch = {1, 2, 2}};
-  TowerConfig audio = video;
-  audio.in_dim = audio.out_dim = 20;
-  audio.patch = {1};
-  return {video, audio};
-}
 
 // 720x720_5s: 15,004 video tokens.
 constexpr LatentShape kSmallest{
@@ -38,7 +23,7 @@ StepTrafficRequest Request(const FusionConfig& config, const Topology& topology,
 // ovi-model.md section 11: 295.4 TFLOP of linear layers and 172.3 of attention a step. Text embeddings and
 // their keys and values, the patches and the heads, 1.6 TFLOP a pass, are not in a step here.
 TEST(StepWork, OfOneRankIsTheModels) {
-  const FusionConfig config = RealConfig();
+  const FusionConfig config = PublicFusion();
   const Topology alone;
   const StepWork work = StepWorkOf(Request(config, alone), 0);
   EXPECT_NEAR(work.matrix_flop / 1e12, 295.4, 4.0);
@@ -47,7 +32,7 @@ TEST(StepWork, OfOneRankIsTheModels) {
 }
 
 TEST(StepWork, IsSharedOutButForTheAudio) {
-  const FusionConfig config = RealConfig();
+  const FusionConfig config = PublicFusion();
   const Topology alone;
   const Topology four{.world_size = 4, .sp = 4};
   const StepWork one = StepWorkOf(Request(config, alone), 0);
@@ -58,7 +43,7 @@ TEST(StepWork, IsSharedOutButForTheAudio) {
 }
 
 TEST(StepTime, OfRanksThatExchangeForNothingIsTheirWork) {
-  const FusionConfig config = RealConfig();
+  const FusionConfig config = PublicFusion();
   const RankSpeed speed{.matrix_flops = 50e12, .attention_flops = 25e12, .link_bytes = 1e18};
   const Topology alone;
   const Topology halves{.world_size = 2, .cfg = 2};
@@ -69,7 +54,7 @@ TEST(StepTime, OfRanksThatExchangeForNothingIsTheirWork) {
 }
 
 TEST(StepTime, HidesWhatTheLinkDoesByItself) {
-  const FusionConfig config = RealConfig();
+  const FusionConfig config = PublicFusion();
   const Topology four{.world_size = 4, .sp = 4};
   RankSpeed speed{.matrix_flops = 50e12, .attention_flops = 25e12, .link_bytes = 10e9, .overlap = 0};
   const StepTime open = StepTimeOf(Request(config, four), speed);
@@ -86,7 +71,7 @@ TEST(StepTime, HidesWhatTheLinkDoesByItself) {
 }
 
 TEST(StepTime, WaitsForTheSlowestRank) {
-  const FusionConfig config = RealConfig();
+  const FusionConfig config = PublicFusion();
   const Topology two{.world_size = 2, .sp = 2};
   StepTrafficRequest request = Request(config, two);
   const RankSpeed speed{.matrix_flops = 50e12, .attention_flops = 25e12, .link_bytes = 1e18};
