@@ -48,11 +48,11 @@ bool ParamLoader::IsWanted(const Tensor& tensor) const {
 absl::StatusOr<LinearParams> ParamLoader::Linear(std::string_view prefix, std::int64_t n, std::int64_t k,
                                                  Bias bias) {
   const std::string name = absl::StrCat(std::string(prefix), ".weight");
-  OVI_ASSIGN_OR_RETURN(HostTensor host, Find(name, n * k));
   LinearParams params;
   OVI_ASSIGN_OR_RETURN(params.weight,
                        runtime_.backend.AllocateGemmWeight(runtime_.arena, format_.compute, n, k, name));
   if (IsWanted(params.weight.storage) || IsWanted(params.weight.scale)) {
+    OVI_ASSIGN_OR_RETURN(HostTensor host, Find(name, n * k));
     std::vector<float> storage;
     host = Rounded(host, storage);
     host.shape = {n, k};  // a patch convolution is a linear layer over the flattened patch
@@ -68,11 +68,11 @@ absl::StatusOr<LinearParams> ParamLoader::Linear(std::string_view prefix, std::i
 absl::StatusOr<ConvParams> ParamLoader::Conv(std::string_view prefix, std::int64_t co, std::int64_t ci,
                                              const Extent3& kernel, Bias bias) {
   const std::string name = absl::StrCat(std::string(prefix), ".weight");
-  OVI_ASSIGN_OR_RETURN(HostTensor host, Find(name, co * ci * kernel[0] * kernel[1] * kernel[2]));
   ConvParams params;
   OVI_ASSIGN_OR_RETURN(params.weight, runtime_.backend.AllocateConvWeight(runtime_.arena, format_.compute, co,
                                                                           ci, kernel, name));
   if (IsWanted(params.weight.storage)) {
+    OVI_ASSIGN_OR_RETURN(HostTensor host, Find(name, co * ci * kernel[0] * kernel[1] * kernel[2]));
     std::vector<float> storage;
     host = Rounded(host, storage);
     host.shape = KernelShape(co, ci, kernel);
@@ -86,8 +86,11 @@ absl::StatusOr<ConvParams> ParamLoader::Conv(std::string_view prefix, std::int64
 }
 
 absl::StatusOr<Tensor> ParamLoader::Vector(std::string_view name, std::int64_t elements) {
+  OVI_ASSIGN_OR_RETURN(const Tensor tensor, runtime_.arena.Allocate(DType::kF32, {elements}, name));
+  if (!IsWanted(tensor)) return tensor;
   OVI_ASSIGN_OR_RETURN(const HostTensor host, Find(name, elements));
-  return VectorFrom(ToFloats(host), name);
+  OVI_RETURN_IF_ERROR(Fill(tensor, ToFloats(host)));
+  return tensor;
 }
 
 absl::StatusOr<LinearParams> ParamLoader::LinearFrom(std::span<const float> weight, std::int64_t n,
@@ -126,14 +129,16 @@ absl::StatusOr<ConvTransposeParams> ParamLoader::ConvTransposeFrom(std::span<con
   return params;
 }
 
+absl::Status ParamLoader::Fill(const Tensor& tensor, std::vector<float> values) {
+  if (format_.bf16_weights) RoundToBFloat16(values);
+  runtime_.stream.Upload(tensor, View(values, tensor.shape));
+  return runtime_.stream.Sync();
+}
+
 absl::StatusOr<Tensor> ParamLoader::VectorFrom(std::span<const float> values, std::string_view what) {
-  std::vector<float> rounded(values.begin(), values.end());
-  if (format_.bf16_weights) RoundToBFloat16(rounded);
-  const Shape shape{static_cast<std::int64_t>(rounded.size())};
-  OVI_ASSIGN_OR_RETURN(Tensor tensor, runtime_.arena.Allocate(DType::kF32, shape, what));
-  if (!IsWanted(tensor)) return tensor;
-  runtime_.stream.Upload(tensor, View(rounded, shape));
-  OVI_RETURN_IF_ERROR(runtime_.stream.Sync());
+  const Shape shape{static_cast<std::int64_t>(values.size())};
+  OVI_ASSIGN_OR_RETURN(const Tensor tensor, runtime_.arena.Allocate(DType::kF32, shape, what));
+  if (IsWanted(tensor)) OVI_RETURN_IF_ERROR(Fill(tensor, {values.begin(), values.end()}));
   return tensor;
 }
 

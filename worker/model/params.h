@@ -72,6 +72,8 @@ class ParamLoader {
   // `tensor` itself where its values already fit the format, else a rounded copy in `storage`.
   HostTensor Rounded(const HostTensor& tensor, std::vector<float>& storage) const;
   bool IsWanted(const Tensor& tensor) const;
+  // A vector, rounded to the format. Synchronises, since `values` go.
+  absl::Status Fill(const Tensor& tensor, std::vector<float> values);
 
   Runtime runtime_;
   const WeightSource& source_;
