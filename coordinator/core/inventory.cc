@@ -119,6 +119,14 @@ std::vector<int> WorldSizes(const JobRequest& request, int gpu_count_max) {
   return request.gpu_count > 0 ? std::vector<int>{request.gpu_count} : std::vector<int>{};
 }
 
+int GpuCountMax(const State& state) {
+  int most = 0;
+  for (const auto& [name, node] : state.nodes) {
+    most = std::max(most, static_cast<int>(node.facts.gpus.size()));
+  }
+  return most;
+}
+
 const ModelFacts* FindModel(const NodeFacts& node, const std::string& name) {
   const auto found = std::find_if(node.models.begin(), node.models.end(), [&](const ModelFacts& model) {
     return model.name == name && model.problem.empty();
@@ -154,12 +162,11 @@ bool CouldEverHold(const NodeFacts& node, const JobRequest& request) {
                      [&](int size) { return CouldEverHold(node, request, size); });
 }
 
-Inventory::Inventory(const State& state, TimeMs now) : state_(state) {
+Inventory::Inventory(const State& state, TimeMs now) : state_(state), gpu_count_max_(GpuCountMax(state)) {
   for (const auto& [name, node] : state.nodes) {
     NodeBooks& books = nodes_[name];
     books.node = &node;
     books.usable = node.connected && !state.drained.contains(name);
-    gpu_count_max_ = std::max(gpu_count_max_, static_cast<int>(node.facts.gpus.size()));
     for (const GpuFacts& gpu : node.facts.gpus) {
       books.gpus.push_back({.facts = &gpu, .bytes_free = gpu.bytes_total - gpu.bytes_foreign});
     }

@@ -62,9 +62,12 @@ class Inventory {
   std::optional<Placement> FindNew(const JobRequest& request, int size, const Search& search) const;
 
   const State& state_;
+  const int gpu_count_max_;
   std::map<std::string, NodeBooks> nodes_;
-  int gpu_count_max_ = 0;
 };
+
+// The most GPUs that one node has.
+int GpuCountMax(const State& state);
 
 // Numbers of ranks that the request allows, the preferred one first, where no node has more than
 // `gpu_count_max` GPUs. Empty for a request that makes no sense.

@@ -38,14 +38,6 @@ absl::Status NoSuchModel(const State& state, const JobRequest& request) {
                     : absl::StrCat("; there are: ", OneLine(absl::StrJoin(names, ", "), kNamesBytesMax))));
 }
 
-int GpuCountMax(const State& state) {
-  int most = 0;
-  for (const auto& [name, node] : state.nodes) {
-    most = std::max(most, static_cast<int>(node.facts.gpus.size()));
-  }
-  return most;
-}
-
 std::string AllocationName(Allocation allocation, int size) {
   if (size == 1) return "single";
   return absl::StrCat(allocation == Allocation::kFsdp ? "fsdp_" : "multi_", size);
