@@ -37,8 +37,9 @@ class Stream {
   virtual void Copy(const Tensor& dst, const Tensor& src) = 0;
 
   // Weights are converted to the weight's dtype and laid out as the device likes them. `src` is (N, K),
-  // (Co, Ci, [[kt,] kh,] kw) or (Ci, Co, k), of any float dtype; an int8 GemmWeight is quantised by rows on
-  // its way in.
+  // (Co, Ci, [[kt,] kh,] kw) or (Ci, Co, k), of any float dtype. A matrix may also come quantised, i8 or
+  // f8_e4m3 with scales. An int8 or e4m3 GemmWeight is quantised by rows on its way in, or takes rows of its
+  // own dtype as they are.
   virtual void Upload(const GemmWeight& dst, const HostTensor& src) = 0;
   virtual void Upload(const ConvWeight& dst, const HostTensor& src) = 0;
   virtual void Upload(const ConvTransposeWeight& dst, const HostTensor& src) = 0;

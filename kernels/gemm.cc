@@ -12,17 +12,18 @@ absl::Status Validate(const Gemm& op) {
   if (!contract.status().ok()) return contract.status();
   const GemmWeight& weight = *op.weight;
   const std::int64_t rows = op.a.shape[0];
-  contract.Require(
-      weight.dtype == DType::kF32 || weight.dtype == DType::kBF16 || weight.dtype == DType::kI8,
-      absl::StrCat("weight is ", std::string(DTypeName(weight.dtype)), ", expected F32, BF16 or I8"));
+  contract.Require(weight.dtype == DType::kF32 || weight.dtype == DType::kBF16 || IsQuantised(weight.dtype),
+                   absl::StrCat("weight is ", std::string(DTypeName(weight.dtype)),
+                                ", expected F32, BF16, F8_E4M3 or I8"));
   contract.Require(weight.n > 0 && weight.k > 0 && !weight.storage.empty(),
                    absl::StrCat("weight (", weight.n, "x", weight.k, ") was never allocated"));
-  contract.Is(op.a, weight.dtype, {rows, weight.k}, "a");
+  const DType a_type = weight.dtype == DType::kF8E4M3 ? DType::kBF16 : weight.dtype;
+  contract.Is(op.a, a_type, {rows, weight.k}, "a");
   contract.IsFloat(op.out, "out");
   contract.Is(op.out, op.out.dtype, {rows, weight.n}, "out");
+  if (IsQuantised(weight.dtype)) contract.Is(weight.scale, DType::kF32, {weight.n}, "weight.scale");
   if (weight.dtype == DType::kI8) {
     contract.Is(op.a_scale, DType::kF32, {rows}, "a_scale");
-    contract.Is(weight.scale, DType::kF32, {weight.n}, "weight.scale");
   } else {
     contract.Require(op.a_scale.empty(), "a_scale needs an I8 weight");
   }

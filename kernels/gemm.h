@@ -1,16 +1,18 @@
 // Linear layer: y = a W^T + bias, then an epilogue that its neighbours would otherwise read and write memory
 // for.
 //
-//   y   = rd(a W^T + bias)             accumulated in f32 (s32 for int8), rd() rounds to out's dtype
+//   y   = rd(a W^T + bias)             accumulated in f32 (s32 for int8), rd() rounds to out's dtype; the
+//                                      scales of a quantised W are applied to the sums, in f32
 //   y   = rd(act(y))                   activation in f32
 //   out = y                                            without residual
 //   out = rd(residual + rd(gate * y))                  with both
 //   out = rd(residual + y)                             with residual only
 //
 // Shapes: a (M, K) f32, bf16 or i8; W (N, K), packed by Stream::Upload; bias, gate (N) f32; out, residual (M,
-// N) f32 or bf16. Dtypes: a and W f32 | a and W bf16 | a i8 with a_scale (M) f32 and W i8 with W.scale (N)
-// f32, both from quantise.h. out may be residual itself; it may not overlap a. M = 0 is legal. Cost:   2 M N
-// K flop; W is read once for every few hundred rows of a.
+// N) f32 or bf16. Dtypes: a and W f32 | a and W bf16 | a bf16 and W f8_e4m3 with W.scale (N) f32 | a i8 with
+// a_scale (M) f32 and W i8 with W.scale (N) f32, both from quantise.h. out may be residual itself; it may not
+// overlap a. M = 0 is legal. Cost: 2 M N K flop; W is read once for every few hundred rows of a. A matrix of
+// f8_e4m3 is widened to bf16, exactly, in pieces on its way into the multiplication: no whole copy exists.
 #pragma once
 
 #include "absl/status/status.h"
@@ -26,8 +28,13 @@ struct GemmWeight {
   DType dtype = DType::kF32;
   std::int64_t n = 0;
   std::int64_t k = 0;
-  Tensor scale;  // (N) f32, int8 only: W = scale * q
+  Tensor scale;  // (N) f32, quantised only: W = scale * q
 };
+
+// Whether matrices of this dtype have a scale a row.
+constexpr bool IsQuantised(DType dtype) {
+  return dtype == DType::kI8 || dtype == DType::kF8E4M3;
+}
 
 struct Gemm {
   Tensor a;

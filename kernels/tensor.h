@@ -63,6 +63,9 @@ struct HostTensor {
   // Where the values were computed for this tensor alone: keeps them as long as one of its copies. Null for a
   // view.
   std::shared_ptr<const void> owner = nullptr;
+  // Of a quantised matrix, (shape[0]) f32 anywhere in memory: an element of row r is scale[r] times what is
+  // stored. Null where what is stored is the value.
+  const void* row_scale = nullptr;
 
   std::int64_t elements() const { return shape.elements(); }
   std::int64_t bytes() const { return elements() * ElementBytes(dtype); }

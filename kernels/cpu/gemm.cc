@@ -20,15 +20,20 @@ namespace ovi::cpu {
 namespace {
 
 bool IsWeightSource(DType dtype) {
-  return dtype == DType::kF32 || dtype == DType::kBF16 || dtype == DType::kF16 || dtype == DType::kF8E4M3;
+  return dtype == DType::kF32 || dtype == DType::kBF16 || dtype == DType::kF16 || dtype == DType::kF8E4M3 ||
+         dtype == DType::kI8;
 }
 
-// Row `index` of src as dst keeps it, in `scratch`; int8 also writes its scale.
+// Row `index` of src as dst keeps it, in `scratch` or where it lies; quantised ones also write their scale.
 const std::byte* PreparedRow(const GemmWeight& dst, const HostTensor& src, std::int64_t index,
                              Scratch& scratch) {
   const std::int64_t float_bytes = (dst.k * std::int64_t{sizeof(float)} + 63) / 64 * 64;
   std::byte* memory = scratch.Reserve(float_bytes + dst.k);
   if (memory == nullptr) return nullptr;
+  if (IsQuantised(dst.dtype) && src.dtype == dst.dtype) {
+    reinterpret_cast<float*>(dst.scale.data)[index] = WeightRowScale(src, index);
+    return static_cast<const std::byte*>(src.data) + index * dst.k;
+  }
   if (dst.dtype == DType::kBF16) {
     ConvertWeightRow(src, index, reinterpret_cast<BFloat16*>(memory));
     return memory;
@@ -37,7 +42,8 @@ const std::byte* PreparedRow(const GemmWeight& dst, const HostTensor& src, std::
   ConvertWeightRow(src, index, floats);
   std::byte* quantised = memory + float_bytes;
   reinterpret_cast<float*>(dst.scale.data)[index] =
-      QuantiseRow(floats, dst.k, reinterpret_cast<std::int8_t*>(quantised));
+      dst.dtype == DType::kI8 ? QuantiseRow(floats, dst.k, reinterpret_cast<std::int8_t*>(quantised))
+                              : QuantiseRowE4M3(floats, dst.k, reinterpret_cast<std::uint8_t*>(quantised));
   return quantised;
 }
 
@@ -70,6 +76,7 @@ absl::Status PackByRows(const GemmWeight& dst, const HostTensor& src, GemmKernel
 
 GemmKernel ChooseGemmKernel(DType weight_dtype, const Features& features) {
   if (weight_dtype == DType::kF32) return GemmKernel::kOneDnn;
+  if (weight_dtype == DType::kF8E4M3) return GemmKernel::kPortable;
   if (features.amx) return GemmKernel::kAmx;
   if (weight_dtype == DType::kI8) return features.avx512_vnni ? GemmKernel::kVnni : GemmKernel::kPortable;
   return features.avx512 ? GemmKernel::kOneDnn : GemmKernel::kPortable;
@@ -92,7 +99,7 @@ std::string_view GemmKernelName(GemmKernel kernel) {
 absl::StatusOr<GemmWeight> AllocateGemmWeight(Arena& arena, DType dtype, std::int64_t n, std::int64_t k,
                                               std::string_view what, GemmKernel kernel) {
   const std::string name(what);
-  if ((dtype != DType::kF32 && dtype != DType::kBF16 && dtype != DType::kI8) || n <= 0 || k <= 0) {
+  if ((dtype != DType::kF32 && dtype != DType::kBF16 && !IsQuantised(dtype)) || n <= 0 || k <= 0) {
     return absl::InternalError(absl::StrCat("gemm weight ", name, ": no layout for ",
                                             std::string(DTypeName(dtype)), " ", n, "x", k));
   }
@@ -117,7 +124,7 @@ absl::StatusOr<GemmWeight> AllocateGemmWeight(Arena& arena, DType dtype, std::in
       break;
   }
   OVI_ASSIGN_OR_RETURN(weight.storage, arena.Allocate(DType::kU8, {bytes}, what));
-  if (dtype == DType::kI8) {
+  if (IsQuantised(dtype)) {
     OVI_ASSIGN_OR_RETURN(weight.scale, arena.Allocate(DType::kF32, {n}, what));
   }
   return weight;

@@ -6,6 +6,7 @@
 //   bf16    with AVX-512        oneDNN: 0.91-0.96 of the VDPBF16PS peak on Zen 5
 //   i8      with AMX            own tiles
 //   i8      with AVX-512 VNNI   own loops (gemm_vnni.h): oneDNN reaches 0.6 of that peak
+//   f8_e4m3 any                 portable loops
 //   else                        portable loops (gemm_portable.h): oneDNN's bf16 needs AVX-512, and older
 //                               instructions saturate in its int8
 //
@@ -29,12 +30,14 @@ enum class GemmKernel { kOneDnn, kAmx, kVnni, kPortable };
 GemmKernel ChooseGemmKernel(DType weight_dtype, const Features& features);
 std::string_view GemmKernelName(GemmKernel kernel);
 
-// Room for an (n, k) weight of dtype F32, BF16 or I8. Its bytes do not depend on the values.
+// Room for an (n, k) weight of dtype F32, BF16, F8_E4M3 or I8. Its bytes do not depend on the values.
 absl::StatusOr<GemmWeight> AllocateGemmWeight(Arena& arena, DType dtype, std::int64_t n, std::int64_t k,
                                               std::string_view what);
 
-// Converts and packs `src`, an (N, K) tensor of dtype F32, BF16, F16 or F8_E4M3. bf16 rounds to nearest, ties
-// to even; int8 takes the scale max|w| / 127 of each row, written to dst.scale.
+// Converts and packs `src`, an (N, K) tensor of dtype F32, BF16, F16, F8_E4M3 or I8, perhaps with scales.
+// bf16 rounds to nearest, ties to even; int8 takes the scale max|w| / 127 of each row, e4m3 max|w| / 448,
+// written to dst.scale. Rows that have dst's quantised dtype already are taken as they are, with their
+// scales.
 absl::Status PackGemmWeight(const GemmWeight& dst, const HostTensor& src);
 
 // `op` is validated. Uses the threads of parallel.h and some host memory a thread, bounded by the layer's
@@ -42,7 +45,7 @@ absl::Status PackGemmWeight(const GemmWeight& dst, const HostTensor& src);
 absl::Status RunGemm(const Gemm& op);
 
 // The same with a kernel of the caller's choice, for tests and measurements: all three take the same one, and
-// one that has the dtype: kOneDnn f32 and bf16, kVnni int8, the others bf16 and int8.
+// one that has the dtype: kOneDnn f32 and bf16, kVnni int8, kAmx bf16 and int8, kPortable all but f32.
 absl::StatusOr<GemmWeight> AllocateGemmWeight(Arena& arena, DType dtype, std::int64_t n, std::int64_t k,
                                               std::string_view what, GemmKernel kernel);
 absl::Status PackGemmWeight(const GemmWeight& dst, const HostTensor& src, GemmKernel kernel);

@@ -112,6 +112,16 @@ void FinishTyped(const Gemm& op, const GemmWindow& window, const Sum* sums, std:
 
 }  // namespace
 
+void ScaleSums(const Gemm& op, const GemmWindow& window, float* sums, std::int64_t stride) {
+  const float* scale = reinterpret_cast<const float*>(op.weight->scale.data) + window.column;
+  RunVectorised([&] {
+    for (std::int64_t row = 0; row < window.rows; ++row) {
+      float* of_row = sums + row * stride;
+      for (std::int64_t i = 0; i < window.columns; ++i) of_row[i] *= scale[i];
+    }
+  });
+}
+
 void FinishGemm(const Gemm& op, const GemmWindow& window, const float* sums, std::int64_t stride) {
   FinishTyped(op, window, sums, stride);
 }

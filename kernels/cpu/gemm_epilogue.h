@@ -22,6 +22,9 @@ struct GemmWindow {
   std::int64_t columns = 0;
 };
 
+// Multiplies the sums of a window by the scales of e4m3 columns; int8's are FinishGemm's business.
+void ScaleSums(const Gemm& op, const GemmWindow& window, float* sums, std::int64_t stride);
+
 // Scales (int8), adds the bias, rounds, applies activation, gate and residual as kernels/gemm.h says, and
 // writes out. `sums` points at the window's first element, its rows `stride` elements apart.
 void FinishGemm(const Gemm& op, const GemmWindow& window, const float* sums, std::int64_t stride);

@@ -9,6 +9,7 @@
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/simd.h"
+#include "kernels/cpu/weight_rows.h"
 
 namespace ovi::cpu {
 namespace {
@@ -30,6 +31,12 @@ inline float Widen(std::int8_t x) {
 inline float Widen(BFloat16 x) {
   return ToFloat(x);
 }
+struct Float8 {
+  std::uint8_t bits;
+};
+inline float Widen(Float8 x) {
+  return Float8E4M3Table()[x.bits];
+}
 
 template <typename T>
 using SumOf = std::conditional_t<std::is_same_v<T, std::int8_t>, std::int32_t, float>;
@@ -49,8 +56,8 @@ inline void MultiplyBlock(const float* __restrict a, const float* __restrict w, 
 }
 
 // sums[r][c] = sum over k of a[r][k] * panel[k][c]. One order of k for every row, whatever M is.
-template <typename T>
-void MultiplyPanel(const T* a, std::int64_t k, std::int64_t rows, const T* panel, SumOf<T>* sums,
+template <typename A, typename W>
+void MultiplyPanel(const A* a, std::int64_t k, std::int64_t rows, const W* panel, SumOf<W>* sums,
                    std::int64_t stride) {
   float w[kSteps * kPanel];
   float a_rows[kRows * kSteps] = {};
@@ -65,9 +72,9 @@ void MultiplyPanel(const T* a, std::int64_t k, std::int64_t rows, const T* panel
       }
       MultiplyBlock(a_rows, w, steps, block);
       for (std::int64_t r = 0; r < count; ++r) {
-        SumOf<T>* out = sums + (row + r) * stride;
+        SumOf<W>* out = sums + (row + r) * stride;
         for (std::int64_t c = 0; c < kPanel; ++c) {
-          const auto sum = static_cast<SumOf<T>>(block[r * kPanel + c]);
+          const auto sum = static_cast<SumOf<W>>(block[r * kPanel + c]);
           out[c] = begin == 0 ? sum : out[c] + sum;
         }
       }
@@ -75,22 +82,23 @@ void MultiplyPanel(const T* a, std::int64_t k, std::int64_t rows, const T* panel
   }
 }
 
-template <typename T>
+template <typename A, typename W>
 bool RunTask(const Gemm& op, const GemmWindow& window) {
-  using Sum = SumOf<T>;
+  using Sum = SumOf<W>;
   thread_local Scratch scratch;
   constexpr std::int64_t kStride = kPanel * kPanelsPerTask;
   auto* sums = reinterpret_cast<Sum*>(scratch.Reserve(kChunk * kStride * std::int64_t{sizeof(Sum)}));
   if (sums == nullptr) return false;
   const std::int64_t k = op.weight->k;
-  const T* a = reinterpret_cast<const T*>(op.a.data) + window.row * k;
-  const T* packed = reinterpret_cast<const T*>(op.weight->storage.data);
+  const A* a = reinterpret_cast<const A*>(op.a.data) + window.row * k;
+  const W* packed = reinterpret_cast<const W*>(op.weight->storage.data);
   RunVectorised([&] {
     for (std::int64_t column = 0; column < window.columns; column += kPanel) {
-      const T* panel = packed + (window.column + column) * k;
+      const W* panel = packed + (window.column + column) * k;
       MultiplyPanel(a, k, window.rows, panel, sums + column, kStride);
     }
   });
+  if constexpr (std::is_same_v<W, Float8>) ScaleSums(op, window, sums, kStride);
   FinishGemm(op, window, sums, kStride);
   return true;
 }
@@ -122,9 +130,10 @@ absl::Status RunPortableGemm(const Gemm& op) {
     const std::int64_t row = task % chunks * kChunk;
     const std::int64_t column = task / chunks * width;
     const GemmWindow window{row, std::min(kChunk, m - row), column, std::min(width, n - column)};
-    const bool done =
-        op.weight->dtype == DType::kBF16 ? RunTask<BFloat16>(op, window) : RunTask<std::int8_t>(op, window);
-    if (!done) ok = false;
+    const auto run = op.weight->dtype == DType::kBF16     ? RunTask<BFloat16, BFloat16>
+                     : op.weight->dtype == DType::kF8E4M3 ? RunTask<BFloat16, Float8>
+                                                          : RunTask<std::int8_t, std::int8_t>;
+    if (!run(op, window)) ok = false;
   });
   return ok ? absl::OkStatus() : absl::ResourceExhaustedError("gemm: out of host memory");
 }

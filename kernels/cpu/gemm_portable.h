@@ -1,5 +1,5 @@
-// bf16 and int8 matrix multiplication for processors without instructions for them: widened to f32 a block at
-// a time, then plain loops that vectorise.
+// bf16, e4m3 and int8 matrix multiplication for processors without instructions for them: widened to f32 a
+// block at a time, then plain loops that vectorise.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 
 namespace ovi::cpu {
 
-// Bytes of a packed (n, k) weight of dtype BF16 or I8.
+// Bytes of a packed (n, k) weight of dtype BF16, F8_E4M3 or I8.
 std::int64_t PortableGemmBytes(DType dtype, std::int64_t n, std::int64_t k);
 
 // Puts `row`, row `index` of the (n, k) weight, in its place in `packed`. Bytes of rows past n are never set

@@ -21,16 +21,21 @@ inline std::int8_t QuantiseValue(float x, float scale) {
   return static_cast<std::int8_t>(rounded & 0xffu);
 }
 
+// As an integer: for floats without a sign the order is the same, and an integer maximum vectorises. NaN is
+// larger than everything and so reaches the scale.
 template <typename T>
-float QuantiseOneRow(const T* x, std::int64_t count, std::int8_t* q) {
-  // The largest magnitude as an integer: for floats without a sign the order is the same, and an integer
-  // maximum vectorises. NaN is larger than everything and so reaches the scale.
+float LargestMagnitude(const T* x, std::int64_t count) {
   std::uint32_t largest = 0;
   for (std::int64_t i = 0; i < count; ++i) {
     const std::uint32_t magnitude = std::bit_cast<std::uint32_t>(ToFloat(x[i])) & 0x7fffffffu;
     largest = largest > magnitude ? largest : magnitude;
   }
-  const float scale = std::bit_cast<float>(largest) / 127.0f;
+  return std::bit_cast<float>(largest);
+}
+
+template <typename T>
+float QuantiseOneRow(const T* x, std::int64_t count, std::int8_t* q) {
+  const float scale = LargestMagnitude(x, count) / 127.0f;
   if (scale == 0.0f) {
     for (std::int64_t i = 0; i < count; ++i) q[i] = 0;
     return 0.0f;
@@ -59,6 +64,17 @@ void QuantiseTensor(const QuantiseRows& op) {
 float QuantiseRow(const float* x, std::int64_t count, std::int8_t* q) {
   float scale = 0.0f;
   RunVectorised([&] { scale = QuantiseOneRow(x, count, q); });
+  return scale;
+}
+
+float QuantiseRowE4M3(const float* x, std::int64_t count, std::uint8_t* q) {
+  constexpr float kLargest = 448.0f;
+  float scale = 0.0f;
+  RunVectorised([&] {
+    scale = LargestMagnitude(x, count) / kLargest;
+    const float divisor = scale == 0.0f ? 1.0f : scale;  // a row of zeros stays one
+    for (std::int64_t i = 0; i < count; ++i) q[i] = ToFloat8E4M3(x[i] / divisor);
+  });
   return scale;
 }
 

@@ -53,6 +53,38 @@ TEST(Float8E4M3, EveryPatternHasItsValue) {
   EXPECT_EQ(Float8E4M3ToFloat(0x01), std::ldexp(1, -9)) << "the smallest";
 }
 
+TEST(Float8E4M3, EveryPatternSurvivesTheWayThroughF32) {
+  for (std::uint32_t bits = 0; bits < 256; ++bits) {
+    ASSERT_EQ(ToFloat8E4M3(Float8E4M3ToFloat(static_cast<std::uint8_t>(bits))), bits);
+  }
+}
+
+TEST(Float8E4M3, RoundsToNearestTiesToEven) {
+  for (std::uint32_t below = 0; below < 0x7e; ++below) {
+    const auto byte = static_cast<std::uint8_t>(below);
+    const auto above = static_cast<std::uint8_t>(below + 1);
+    const float low = Float8E4M3ToFloat(byte);
+    const float high = Float8E4M3ToFloat(above);
+    const float middle = (low + high) / 2;
+    const std::uint8_t even = below % 2 == 0 ? byte : above;
+    for (const float sign : {1.0f, -1.0f}) {
+      const std::uint8_t of_sign = sign < 0 ? 0x80 : 0;
+      ASSERT_EQ(ToFloat8E4M3(sign * middle), even | of_sign) << below;
+      ASSERT_EQ(ToFloat8E4M3(sign * std::nextafter(middle, low)), byte | of_sign) << below;
+      ASSERT_EQ(ToFloat8E4M3(sign * std::nextafter(middle, high)), above | of_sign) << below;
+    }
+  }
+}
+
+TEST(Float8E4M3, SaturatesAndKeepsNaN) {
+  EXPECT_EQ(ToFloat8E4M3(1e9f), 0x7e);
+  EXPECT_EQ(ToFloat8E4M3(-kInfinity), 0xfe);
+  EXPECT_EQ(ToFloat8E4M3(465.0f), 0x7e);
+  EXPECT_EQ(ToFloat8E4M3(std::numeric_limits<float>::quiet_NaN()) & 0x7f, 0x7f);
+  EXPECT_EQ(ToFloat8E4M3(-0.0f), 0x80);
+  EXPECT_EQ(ToFloat8E4M3(std::numeric_limits<float>::denorm_min()), 0);
+}
+
 TEST(BFloat16, EveryPatternSurvivesTheWayThroughF32) {
   for (std::uint32_t bits = 0; bits < 65536; ++bits) {
     const BFloat16 x{static_cast<std::uint16_t>(bits)};

@@ -32,6 +32,7 @@ std::vector<GemmKernel> KernelsFor(DType dtype) {
   const cpu::Features& features = cpu::CpuFeatures();
   if (dtype == DType::kF32) return {GemmKernel::kOneDnn};
   std::vector<GemmKernel> kernels = {GemmKernel::kPortable};
+  if (dtype == DType::kF8E4M3) return kernels;
   if (dtype == DType::kBF16 && features.avx512) kernels.push_back(GemmKernel::kOneDnn);
   if (dtype == DType::kI8 && features.avx512_vnni) kernels.push_back(GemmKernel::kVnni);
   if (features.amx) kernels.push_back(GemmKernel::kAmx);
@@ -73,7 +74,8 @@ struct Problem {
   OwnedTensor a, a_scale, w, bias, gate, residual;
 };
 
-// Multiples of 1/16 in [-3/16, 3/16]; for int8 integers in [-9, 9] with scales that are powers of two.
+// Multiples of 1/16 in [-3/16, 3/16]; for e4m3 with a scale of 2^-8; for int8 integers in [-9, 9] with scales
+// that are powers of two.
 Problem MakeProblem(DType type, DType out_type, DType residual_type, const Size& size, unsigned seed) {
   std::mt19937 random(seed);
   const auto fill = [&](DType dtype, const Shape& shape, int limit, float unit) {
@@ -86,11 +88,14 @@ Problem MakeProblem(DType type, DType out_type, DType residual_type, const Size&
   const auto& [m, n, k] = size;
   Problem p{type, out_type, residual_type, size, {}, {}, {}, {}, {}, {}};
   const bool int8 = type == DType::kI8;
-  p.a = int8 ? fill(DType::kI8, {m, k}, 127, 1.0f) : fill(type, {m, k}, 3, 0.0625f);
+  const bool fp8 = type == DType::kF8E4M3;
+  p.a = int8 ? fill(DType::kI8, {m, k}, 127, 1.0f) : fill(fp8 ? DType::kBF16 : type, {m, k}, 3, 0.0625f);
   p.w = fill(DType::kF32, {n, k}, 3, 0.0625f);
   p.bias = fill(DType::kF32, {n}, 40, 0.0625f);
   p.gate = fill(DType::kF32, {n}, 6, 0.25f);
   p.residual = fill(residual_type, {m, n}, 60, 0.0625f);
+  // The largest of a row is 448/256: the scale is 1/256, and multiples of 1/16 are e4m3 times that.
+  for (std::int64_t row = 0; fp8 && row < n; ++row) p.w.set(row * k, 1.75f);
   if (!int8) return p;
   // |w| reaches 127/64 in every row, so that the row's scale is 1/64 and its quantised values are exact.
   for (std::int64_t row = 0; row < n; ++row) {
@@ -277,6 +282,9 @@ INSTANTIATE_TEST_SUITE_P(All, GemmTypes,
                                          Types{DType::kBF16, DType::kBF16, DType::kBF16},
                                          Types{DType::kBF16, DType::kF32, DType::kF32},
                                          Types{DType::kBF16, DType::kBF16, DType::kF32},
+                                         Types{DType::kF8E4M3, DType::kBF16, DType::kBF16},
+                                         Types{DType::kF8E4M3, DType::kF32, DType::kF32},
+                                         Types{DType::kF8E4M3, DType::kBF16, DType::kF32},
                                          Types{DType::kI8, DType::kBF16, DType::kBF16},
                                          Types{DType::kI8, DType::kF32, DType::kF32},
                                          Types{DType::kI8, DType::kF32, DType::kBF16}),
@@ -345,7 +353,7 @@ TEST(Gemm, TakesWeightsOfEveryFloatDtype) {
   const OwnedTensor f32(DType::kF32, {kN, kK}, values);
   const OwnedTensor bf16(DType::kBF16, {kN, kK}, values);
   const Shape shape{kN, kK};
-  for (const DType type : {DType::kF32, DType::kBF16, DType::kI8}) {
+  for (const DType type : {DType::kF32, DType::kBF16, DType::kF8E4M3, DType::kI8}) {
     for (const GemmKernel kernel : KernelsFor(type)) {
       const auto pack = [&](const HostTensor& src) {
         Arena arena = test::MakeTestArena(1 << 20);
@@ -353,7 +361,7 @@ TEST(Gemm, TakesWeightsOfEveryFloatDtype) {
         std::memset(weight.storage.data, 0, static_cast<std::size_t>(weight.storage.bytes()));
         EXPECT_TRUE(cpu::PackGemmWeight(weight, src, kernel).ok());
         std::vector<std::byte> bytes(weight.storage.data, weight.storage.data + weight.storage.bytes());
-        if (type == DType::kI8) {
+        if (IsQuantised(type)) {
           bytes.insert(bytes.end(), weight.scale.data, weight.scale.data + weight.scale.bytes());
         }
         return bytes;
@@ -361,8 +369,67 @@ TEST(Gemm, TakesWeightsOfEveryFloatDtype) {
       const std::vector<std::byte> expected = pack(f32.host());
       EXPECT_TRUE(pack(bf16.host()) == expected);
       EXPECT_TRUE(pack({f16.data(), DType::kF16, shape}) == expected);
+      if (type == DType::kF8E4M3) continue;  // which takes such a source as it is
       EXPECT_TRUE(pack({f8.data(), DType::kF8E4M3, shape}) == expected);
     }
+  }
+}
+
+// A quantised matrix: its own dtype takes the bytes and the scales, another one the values.
+TEST(Gemm, TakesQuantisedRows) {
+  constexpr std::int64_t kN = 45;
+  constexpr std::int64_t kK = 70;
+  std::vector<std::int8_t> i8;
+  std::vector<std::uint8_t> f8;
+  std::vector<float> scales, i8_values, f8_values;
+  for (std::int64_t row = 0; row < kN; ++row) {
+    scales.push_back(std::ldexp(1.0f, static_cast<int>(row % 7) - 9));
+    for (std::int64_t i = 0; i < kK; ++i) {
+      i8.push_back(
+          static_cast<std::int8_t>((row * 31 + i * 7) % 200 - 100));  // never 127: not what f32 gives
+      f8.push_back(static_cast<std::uint8_t>((row * 5 + i * 3) % 0x60));
+      i8_values.push_back(static_cast<float>(i8.back()) * scales.back());
+      f8_values.push_back(Float8E4M3ToFloat(f8.back()) * scales.back());
+    }
+  }
+  const Shape shape{kN, kK};
+  const HostTensor sources[] = {{i8.data(), DType::kI8, shape, nullptr, scales.data()},
+                                {f8.data(), DType::kF8E4M3, shape, nullptr, scales.data()}};
+  for (const HostTensor& source : sources) {
+    for (const GemmKernel kernel : KernelsFor(source.dtype)) {
+      SCOPED_TRACE(
+          absl::StrCat(std::string(DTypeName(source.dtype)), " ", std::string(cpu::GemmKernelName(kernel))));
+      Arena arena = test::MakeTestArena(1 << 20);
+      const GemmWeight weight = *cpu::AllocateGemmWeight(arena, source.dtype, kN, kK, "w", kernel);
+      ASSERT_TRUE(cpu::PackGemmWeight(weight, source, kernel).ok());
+      EXPECT_EQ(std::memcmp(weight.scale.data, scales.data(), scales.size() * sizeof(float)), 0);
+      // A product with unit vectors reads the matrix back.
+      const std::vector<float>& values = source.dtype == DType::kI8 ? i8_values : f8_values;
+      const OwnedTensor ones(DType::kF32, {kK}, std::vector<float>(kK, 1.0f));
+      OwnedTensor units(source.dtype == DType::kI8 ? DType::kI8 : DType::kBF16, {kK, kK});
+      for (std::int64_t i = 0; i < kK; ++i) units.set(i * kK + i, 1.0f);
+      const OwnedTensor out(DType::kF32, {kK, kN});
+      Gemm op{.a = units.tensor(), .weight = &weight, .out = out.tensor()};
+      if (source.dtype == DType::kI8) op.a_scale = ones.tensor();
+      ASSERT_TRUE(Validate(op).ok()) << Validate(op);
+      ASSERT_TRUE(cpu::RunGemm(op, kernel).ok());
+      for (std::int64_t row = 0; row < kN; ++row) {
+        for (std::int64_t i = 0; i < kK; ++i) {
+          ASSERT_EQ(out.get(i * kN + row), values[static_cast<std::size_t>(row * kK + i)]) << row << " " << i;
+        }
+      }
+    }
+    // The values, rounded once more where the dtype is bf16.
+    Arena arena = test::MakeTestArena(1 << 20);
+    const auto bytes_of = [&](const HostTensor& from) {
+      ArenaScope scope(arena);
+      const GemmWeight weight = *cpu::AllocateGemmWeight(arena, DType::kBF16, kN, kK, "w");
+      std::memset(weight.storage.data, 0, static_cast<std::size_t>(weight.storage.bytes()));
+      EXPECT_TRUE(cpu::PackGemmWeight(weight, from).ok());
+      return std::vector<std::byte>(weight.storage.data, weight.storage.data + weight.storage.bytes());
+    };
+    const std::vector<float>& values = source.dtype == DType::kI8 ? i8_values : f8_values;
+    EXPECT_TRUE(bytes_of(source) == bytes_of({values.data(), DType::kF32, shape}));
   }
 }
 
@@ -371,7 +438,7 @@ TEST(Gemm, RefusesAWeightSourceOfAnotherShapeOrDtype) {
   const GemmWeight weight = *cpu::AllocateGemmWeight(arena, DType::kF32, 5, 7, "w");
   EXPECT_THAT(std::string(cpu::PackGemmWeight(weight, OwnedTensor(DType::kF32, {7, 5}).host()).message()),
               testing::HasSubstr("F32 7x5, expected a float (N, K) of 5x7"));
-  EXPECT_FALSE(cpu::PackGemmWeight(weight, OwnedTensor(DType::kI8, {5, 7}).host()).ok());
+  EXPECT_FALSE(cpu::PackGemmWeight(weight, OwnedTensor(DType::kI32, {5, 7}).host()).ok());
 }
 
 TEST(Gemm, AllocationNamesTheWeightThatDoesNotFit) {

@@ -40,6 +40,16 @@ TEST(ToFloats, WidensEveryType) {
   }
 }
 
+TEST(ToFloats, ScalesTheRowsOfAQuantisedMatrix) {
+  const std::string stored = "?\x01\x02\xff\x03\x04\xfe";
+  const std::string scales = "?" + Le(std::vector<float>{0.5f, 4.0f});
+  const HostTensor tensor{stored.data() + 1, DType::kI8, {2, 3}, nullptr, scales.data() + 1};
+  EXPECT_THAT(ToFloats(tensor), ElementsAre(0.5f, 1.0f, -0.5f, 12.0f, 16.0f, -8.0f));
+  std::vector<float> across(3);
+  ToFloats(tensor, 2, across);
+  EXPECT_THAT(across, ElementsAre(-0.5f, 12.0f, 16.0f));
+}
+
 TEST(ToFloats, GivesNothingForAnEmptyTensor) {
   EXPECT_TRUE(ToFloats(HostTensor{nullptr, DType::kF32, {0, 3}}).empty());
 }

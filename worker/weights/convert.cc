@@ -1,5 +1,6 @@
 #include "worker/weights/convert.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 
@@ -27,11 +28,23 @@ std::vector<float> ToFloats(const HostTensor& tensor) {
   return floats;
 }
 
-void ToFloats(const HostTensor& tensor, std::int64_t first_element, std::span<float> out) {
-  const auto count = static_cast<std::int64_t>(out.size());
-  OVI_CHECK(first_element >= 0 && first_element <= tensor.elements() &&
-            count <= tensor.elements() - first_element);
-  if (count == 0) return;
+namespace {
+
+void ScaleRows(const HostTensor& tensor, std::int64_t first_element, std::span<float> values) {
+  const std::int64_t columns = tensor.elements() / tensor.shape[0];
+  const auto* scales = static_cast<const std::byte*>(tensor.row_scale);
+  std::size_t at = 0;
+  for (std::int64_t element = first_element; at < values.size();) {
+    const std::int64_t row = element / columns;
+    const auto end = std::min(values.size(), at + static_cast<std::size_t>((row + 1) * columns - element));
+    float scale = 0;
+    std::memcpy(&scale, scales + row * std::int64_t{sizeof(float)}, sizeof(float));
+    element += static_cast<std::int64_t>(end - at);
+    for (; at < end; ++at) values[at] *= scale;
+  }
+}
+
+void WidenStored(const HostTensor& tensor, std::int64_t first_element, std::span<float> out) {
   const std::byte* data =
       static_cast<const std::byte*>(tensor.data) + first_element * ElementBytes(tensor.dtype);
   const auto cast = [](auto integer) { return static_cast<float>(integer); };
@@ -54,6 +67,17 @@ void ToFloats(const HostTensor& tensor, std::int64_t first_element, std::span<fl
     case DType::kI64:
       return WidenAll<std::int64_t>(data, out, cast);
   }
+}
+
+}  // namespace
+
+void ToFloats(const HostTensor& tensor, std::int64_t first_element, std::span<float> out) {
+  const auto count = static_cast<std::int64_t>(out.size());
+  OVI_CHECK(first_element >= 0 && first_element <= tensor.elements() &&
+            count <= tensor.elements() - first_element);
+  if (count == 0) return;
+  WidenStored(tensor, first_element, out);
+  if (tensor.row_scale != nullptr) ScaleRows(tensor, first_element, out);
 }
 
 }  // namespace ovi
