@@ -58,6 +58,8 @@ class Backend {
   // Names the layout of packed weights, in at most 128 characters: devices with the same name can exchange
   // their bytes.
   virtual std::string WeightLayout() const = 0;
+  // Whether it looks at what is uploaded. One that does not, need not be given values that take time to make.
+  virtual bool ReadsUploads() const { return true; }
   // RESOURCE_EXHAUSTED when the device cannot give `bytes` in one piece.
   virtual absl::StatusOr<std::unique_ptr<DeviceBlock>> AllocateBlock(std::int64_t bytes) = 0;
   virtual absl::StatusOr<std::unique_ptr<Stream>> NewStream() = 0;

@@ -70,6 +70,7 @@ class DryRunBackend final : public Backend {
 
   std::string_view name() const override { return "dry run"; }
   std::string WeightLayout() const override { return device_->WeightLayout(); }
+  bool ReadsUploads() const override { return false; }
 
   absl::StatusOr<std::unique_ptr<DeviceBlock>> AllocateBlock(std::int64_t bytes) override {
     void* base = bytes <= 0 ? MAP_FAILED

@@ -21,6 +21,7 @@
 #include "worker/group/mpi_session.h"
 #include "worker/model/fusion_dit.h"
 #include "worker/model/sharded_weights.h"
+#include "worker/model/unit_buffer.h"
 #include "worker/parallel/mpi_communicator.h"
 #include "worker/plan/step_time.h"
 

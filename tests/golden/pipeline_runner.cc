@@ -55,7 +55,7 @@ absl::StatusOr<std::vector<float>> DecodeFrames(const Context& context, const Vi
   OVI_ASSIGN_OR_RETURN(const WeightSource* weights, context.set.Weights("weights_video_vae"));
   std::vector<float> pixels;  // (F, H, W, 3)
   OVI_RETURN_IF_ERROR(DecodeVideo(context.runtime, config, *weights, clip.policy, clip.latent, latents,
-                                  Control{}, [&](const Tensor& frames) -> absl::Status {
+                                  Control{}, [&](const Tensor& frames, const FramePlace&) -> absl::Status {
                                     OVI_ASSIGN_OR_RETURN(const std::vector<float> values,
                                                          context.Download(frames));
                                     pixels.insert(pixels.end(), values.begin(), values.end());

@@ -20,7 +20,7 @@
 #include "tests/model/memory_weights.h"
 #include "tests/model/test_device.h"
 #include "tests/parallel/rank_main.h"
-#include "worker/model/sharded_weights.h"
+#include "worker/model/unit_buffer.h"
 #include "worker/parallel/mpi_communicator.h"
 #include "worker/pipeline/rank_group.h"
 #include "worker/pipeline/stages.h"
@@ -191,7 +191,7 @@ class ShardedDenoise : public testing::Test {
                                     RankGroup* ranks) {
     OVI_ASSIGN_OR_RETURN(Latents latents, MakeNoise(clip));
     OVI_ASSIGN_OR_RETURN(const std::unique_ptr<FusionDit> dit,
-                         LoadDit(device.runtime(), network.config, *network.weights, clip.policy, {}, ranks));
+                         LoadDit(device.runtime(), network.config, *network.weights, clip, {}, nullptr, ranks));
     weight_bytes_ = device.arena().bytes_in_use();
     const std::vector<float> first_frame = clip.image_to_video ? network.first_frame : std::vector<float>();
     OVI_RETURN_IF_ERROR(Denoise(*dit, clip, network.prompts, first_frame, {}, {}, latents, ranks));

@@ -5,12 +5,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <filesystem>
 
 #include "kernels/arena.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "tests/pipeline/mini_model.h"
-#include "tests/plan/hollow_model.h"
+#include "worker/model/fusion_params.h"
 #include "worker/pipeline/engine.h"
 #include "worker/plan/step_traffic.h"
 
@@ -69,7 +68,7 @@ absl::StatusOr<ClipReport> Computed(const ClipRequest& clip, std::int64_t bytes)
 }
 
 MemoryPlan PlanOf(const ClipRequest& clip) {
-  const absl::StatusOr<MemoryPlan> plan = PlanClip(Mini(), clip);
+  const absl::StatusOr<MemoryPlan> plan = PlanClip(Mini(), clip, {}, PlannedPrompts::kAsWritten);
   EXPECT_TRUE(plan.ok()) << plan.status();
   return plan.value_or(MemoryPlan{});
 }
@@ -220,28 +219,16 @@ TEST(WorldSizesOf, AreThoseThatServeOnePassAndTwo) {
   EXPECT_THAT(WorldSizesOf(8, 16), testing::ElementsAre(1, 2, 4, 8));
 }
 
-TEST(MemoryNeedsOf, SaysWhatIsWrongWithAFile) {
-  const TempFolder folder;
-  LinkModel(folder.path());
-  std::filesystem::remove(folder / "Ovi/model_96x96_1s.safetensors");
-  folder.Write("Ovi/model_96x96_1s.safetensors", "not weights");
-  const absl::StatusOr<ModelFolder> model = OpenModelFolder(folder.path(), "");
-  ASSERT_TRUE(model.ok()) << model.status();
-  const absl::Status status = MemoryNeedsOf(*model, 1).status();
-  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(std::string(status.message()), testing::HasSubstr("model_96x96_1s.safetensors"));
-}
-
 // The real networks, whose weights need not be here.
 TEST(PlanModel, PlansTheOriginalFromItsShapes) {
-  const TempFolder weights;
-  const std::string config = OVI_SOURCE_DIR "/configs/models/720x720_5s";
-  WriteHollowWeights(config, weights.path());
-  const absl::StatusOr<ModelFolder> model = OpenModelFolder(config, weights.path());
+  const absl::StatusOr<ModelFolder> model = OpenModelConfig(OVI_SOURCE_DIR "/configs/models/720x720_5s");
   ASSERT_TRUE(model.ok()) << model.status();
   const absl::StatusOr<MemoryPlan> plan = PlanModel(*model, PrecisionPolicy::kAsExecuted, Mode::kI2v);
   ASSERT_TRUE(plan.ok()) << plan.status();
-  const auto fusion_bytes = static_cast<std::int64_t>(std::filesystem::file_size(model->fusion_weights));
+  std::int64_t fusion_bytes = 0;
+  for (const TensorSpec& spec : FusionTensors(model->fusion)) {
+    fusion_bytes += spec.shape.elements() * ElementBytes(DType::kBF16);
+  }
   // 23.3 GB of bf16 weights, and activations of 15.7 thousand tokens beside them.
   EXPECT_GT(plan->stages[1].bytes, fusion_bytes);
   EXPECT_LT(plan->stages[1].bytes, fusion_bytes + (std::int64_t{4} << 30));
@@ -260,10 +247,7 @@ TEST(PlanModel, PlansTheOriginalFromItsShapes) {
 
 // The video of the smallest preset on four ranks: 4.1 GB a step, where the original sends 8.25.
 TEST(StepTraffic, OfTheOriginalIsHalfOfWhatTheOriginalSends) {
-  const TempFolder weights;
-  const std::string config = OVI_SOURCE_DIR "/configs/models/720x720_5s";
-  WriteHollowWeights(config, weights.path());
-  const absl::StatusOr<ModelFolder> model = OpenModelFolder(config, weights.path());
+  const absl::StatusOr<ModelFolder> model = OpenModelConfig(OVI_SOURCE_DIR "/configs/models/720x720_5s");
   ASSERT_TRUE(model.ok()) << model.status();
   JobSpec job;
   job.size = Size{720, 720};

@@ -7,11 +7,10 @@
 #include "base/small_file.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/dry_run_backend.h"
-#include "tests/plan/hollow_model.h"
 #include "tests/temp_folder.h"
-#include "worker/model/sharded_weights.h"
+#include "worker/model/unit_buffer.h"
 #include "worker/pipeline/clip_request.h"
-#include "worker/plan/hollow_weights.h"
+#include "worker/plan/shape_weights.h"
 #include "worker/plan/step_time.h"
 
 namespace ovi {
@@ -44,19 +43,15 @@ struct Planned {
 };
 
 Planned PlanOf(const Preset& preset) {
-  const TempFolder folder;
-  const std::string weights = folder.path();
-  const std::string config = absl::StrCat(OVI_SOURCE_DIR "/configs/models/", preset.name);
-  WriteHollowWeights(config, weights);
   Planned planned;
-  planned.model = *OpenModelFolder(config, weights);
+  planned.model = *OpenModelConfig(absl::StrCat(OVI_SOURCE_DIR "/configs/models/", preset.name));
   JobSpec job;
   job.size = preset.asked;
   planned.clip = *ResolveClip(job, {.text = "rain"}, 0, planned.model, std::nullopt);
   const std::unique_ptr<Backend> backend = MakeDryRunBackend(MakeCpuBackend());
   const std::unique_ptr<Stream> stream = *backend->NewStream();
   Arena arena(*backend->AllocateBlock(std::int64_t{1} << 40));
-  const auto source = *OpenHollowWeights(planned.model.fusion_weights);
+  const auto source = *ShapesOf(planned.model).open_weights(planned.model.fusion_weights);
   planned.unit_bytes = *MeasureUnits({*backend, *stream, arena}, planned.model.fusion, *source,
                                      Bf16NetworkFormat(PrecisionPolicy::kAsExecuted));
   return planned;

@@ -17,6 +17,7 @@
 #include "base/secret.h"
 #include "base/status.h"
 #include "worker/agent/agent_setup.h"
+#include "worker/pipeline/check_weights.h"
 #include "worker/plan/memory_need.h"
 
 namespace ovi {
@@ -38,6 +39,7 @@ constexpr std::int64_t kLogBytesMax = 1 << 20;
 // Of a node with so many GPUs, and with these shares where they are not all alike.
 absl::StatusOr<std::vector<v1::MemoryNeed>> NeedsOf(const ModelFolder& model, int gpus,
                                                     const std::vector<int>& shares) {
+  OVI_RETURN_IF_ERROR(CheckWeights(model));  // plans follow from the configuration and read no file
   OVI_ASSIGN_OR_RETURN(const std::vector<ModelMemoryNeed> needs, MemoryNeedsOf(model, gpus, shares));
   std::vector<v1::MemoryNeed> out;
   for (const ModelMemoryNeed& need : needs) {

@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "base/status.h"
+#include "worker/model/linear.h"
 
 namespace ovi {
 namespace {
@@ -32,8 +33,9 @@ void NormAndModulate(const Runtime& runtime, const TowerConfig& config, const Ro
   }
 }
 
-void Project(const Runtime& runtime, const LinearParams& linear, const Tensor& in, const Tensor& out) {
-  runtime.stream.Run(Gemm{.a = in, .weight = &linear.weight, .bias = linear.bias, .out = out});
+absl::Status Project(const Runtime& runtime, const LinearParams& linear, const Tensor& in,
+                     const Tensor& out) {
+  return RunLinear(runtime, linear, {.a = in, .out = out});
 }
 
 // The part of `segment` in `range`.
@@ -63,17 +65,12 @@ absl::Status FeedForward(const Runtime& runtime, const BlockParams& block, const
       const std::int64_t count = std::min(kFeedForwardRows, segment.count - done);
       const Tensor middle = hidden.Slice(0, count);
       const Tensor x = stream.x.Slice(begin, count);
-      runtime.stream.Run(Gemm{.a = h.Slice(begin, count),
-                              .weight = &block.ffn_in.weight,
-                              .bias = block.ffn_in.bias,
-                              .activation = Activation::kGeluTanh,
-                              .out = middle});
-      runtime.stream.Run(Gemm{.a = middle,
-                              .weight = &block.ffn_out.weight,
-                              .bias = block.ffn_out.bias,
-                              .gate = mod.Vector(s, kGateFfn, config.dim),
-                              .residual = x,
-                              .out = x});
+      OVI_RETURN_IF_ERROR(
+          RunLinear(runtime, block.ffn_in,
+                    {.a = h.Slice(begin, count), .activation = Activation::kGeluTanh, .out = middle}));
+      OVI_RETURN_IF_ERROR(
+          RunLinear(runtime, block.ffn_out,
+                    {.a = middle, .gate = mod.Vector(s, kGateFfn, config.dim), .residual = x, .out = x}));
     }
   }
   return absl::OkStatus();
@@ -118,20 +115,23 @@ void NormHeads(const Runtime& runtime, const TowerConfig& config, const Tensor& 
 
 }  // namespace
 
-void ProjectSelfQuery(const Runtime& runtime, const BlockParams& block, const TowerConfig& config,
+absl::Status ProjectSelfQuery(const Runtime& runtime, const BlockParams& block, const TowerConfig& config,
                       const Tensor& h, const Tensor& rope, const Tensor& out) {
-  Project(runtime, block.self_q, h, out);
+  OVI_RETURN_IF_ERROR(Project(runtime, block.self_q, h, out));
   NormHeads(runtime, config, block.self_norm_q, rope, out);
+  return absl::OkStatus();
 }
 
-void ProjectSelfKey(const Runtime& runtime, const BlockParams& block, const TowerConfig& config,
+absl::Status ProjectSelfKey(const Runtime& runtime, const BlockParams& block, const TowerConfig& config,
                     const Tensor& h, const Tensor& rope, const Tensor& out) {
-  Project(runtime, block.self_k, h, out);
+  OVI_RETURN_IF_ERROR(Project(runtime, block.self_k, h, out));
   NormHeads(runtime, config, block.self_norm_k, rope, out);
+  return absl::OkStatus();
 }
 
-void ProjectSelfValue(const Runtime& runtime, const BlockParams& block, const Tensor& h, const Tensor& out) {
-  Project(runtime, block.self_v, h, out);
+absl::Status ProjectSelfValue(const Runtime& runtime, const BlockParams& block, const Tensor& h,
+                              const Tensor& out) {
+  return Project(runtime, block.self_v, h, out);
 }
 
 namespace {
@@ -140,13 +140,10 @@ namespace {
 // the rest comes from the others. `make` gets both, and the rows' place.
 absl::Status MakeRows(
     const Runtime& runtime, const SequenceShard* products, const Tensor& in, const Tensor& out,
-    const std::function<void(const Tensor& in, const Tensor& out, const ShardRange& rows)>& make) {
-  if (products == nullptr) {
-    make(in, out, {0, in.shape[0]});
-    return absl::OkStatus();
-  }
+    const std::function<absl::Status(const Tensor& in, const Tensor& out, const ShardRange& rows)>& make) {
+  if (products == nullptr) return make(in, out, {0, in.shape[0]});
   const ShardRange& own = products->own_audio_tokens();
-  make(in.Slice(own.begin, own.size()), out.Slice(own.begin, own.size()), own);
+  OVI_RETURN_IF_ERROR(make(in.Slice(own.begin, own.size()), out.Slice(own.begin, own.size()), own));
   return GatherTokens(runtime, *products, products->audio_tokens, out);
 }
 
@@ -169,15 +166,15 @@ absl::StatusOr<SelfQkv> ProjectSelf(const Runtime& runtime, const BlockParams& b
   OVI_ASSIGN_OR_RETURN(out.v, AllocateLike(runtime, h, rows, config.dim, "self-attention v"));
   OVI_RETURN_IF_ERROR(
       MakeRows(runtime, products, h, out.q, [&](const Tensor& in, const Tensor& to, const ShardRange& at) {
-        ProjectSelfQuery(runtime, block, config, in, RowsOfTable(rope, at), to);
+        return ProjectSelfQuery(runtime, block, config, in, RowsOfTable(rope, at), to);
       }));
   OVI_RETURN_IF_ERROR(
       MakeRows(runtime, products, h, out.k, [&](const Tensor& in, const Tensor& to, const ShardRange& at) {
-        ProjectSelfKey(runtime, block, config, in, RowsOfTable(rope, at), to);
+        return ProjectSelfKey(runtime, block, config, in, RowsOfTable(rope, at), to);
       }));
   OVI_RETURN_IF_ERROR(
       MakeRows(runtime, products, h, out.v, [&](const Tensor& in, const Tensor& to, const ShardRange&) {
-        ProjectSelfValue(runtime, block, in, to);
+        return ProjectSelfValue(runtime, block, in, to);
       }));
   return out;
 }
@@ -212,12 +209,11 @@ absl::Status SelfAttention(const Runtime& runtime, const BlockParams& block, con
   for (std::size_t s = 0; s < mod.segments.size(); ++s) {
     const RowSegment& segment = mod.segments[s];
     const Tensor x = stream.x.Slice(segment.begin, segment.count);
-    runtime.stream.Run(Gemm{.a = h.Slice(segment.begin, segment.count),
-                            .weight = &block.self_o.weight,
-                            .bias = block.self_o.bias,
-                            .gate = mod.Vector(s, kGateSelf, config.dim),
-                            .residual = x,
-                            .out = x});
+    OVI_RETURN_IF_ERROR(RunLinear(runtime, block.self_o,
+                                  {.a = h.Slice(segment.begin, segment.count),
+                                   .gate = mod.Vector(s, kGateSelf, config.dim),
+                                   .residual = x,
+                                   .out = x}));
   }
   return absl::OkStatus();
 }
@@ -238,12 +234,13 @@ absl::StatusOr<KeyValue> FusionKeyValue(const Runtime& runtime, const BlockParam
                                .out = w});
   OVI_RETURN_IF_ERROR(MakeRows(
       runtime, other.products, w, kv.k, [&](const Tensor& in, const Tensor& to, const ShardRange& at) {
-        Project(runtime, block.k_fusion, in, to);
+        OVI_RETURN_IF_ERROR(Project(runtime, block.k_fusion, in, to));
         NormHeads(runtime, config, block.norm_k_fusion, RowsOfTable(other.rope, at), to);
+        return absl::OkStatus();
       }));
   OVI_RETURN_IF_ERROR(
       MakeRows(runtime, other.products, w, kv.v, [&](const Tensor& in, const Tensor& to, const ShardRange&) {
-        Project(runtime, block.v_fusion, in, to);
+        return Project(runtime, block.v_fusion, in, to);
       }));
   return kv;
 }
@@ -253,8 +250,8 @@ absl::StatusOr<KeyValue> TextKeyValue(const Runtime& runtime, const BlockParams&
   KeyValue kv;
   OVI_ASSIGN_OR_RETURN(kv.k, AllocateLike(runtime, embedded, embedded.shape[0], config.dim, "text keys"));
   OVI_ASSIGN_OR_RETURN(kv.v, AllocateLike(runtime, embedded, embedded.shape[0], config.dim, "text values"));
-  Project(runtime, block.cross_k, embedded, kv.k);
-  Project(runtime, block.cross_v, embedded, kv.v);
+  OVI_RETURN_IF_ERROR(Project(runtime, block.cross_k, embedded, kv.k));
+  OVI_RETURN_IF_ERROR(Project(runtime, block.cross_v, embedded, kv.v));
   runtime.stream.Run(RmsNorm{.x = kv.k, .weight = block.cross_norm_k, .eps = Eps(config), .out = kv.k});
   return kv;
 }
@@ -269,8 +266,9 @@ absl::StatusOr<Tensor> CrossAttention(const Runtime& runtime, const BlockParams&
   OVI_ASSIGN_OR_RETURN(const Tensor q, AllocateLike(runtime, u, rows, config.dim, "cross attention q"));
   OVI_RETURN_IF_ERROR(
       MakeRows(runtime, stream.products, u, q, [&](const Tensor& in, const Tensor& to, const ShardRange&) {
-        Project(runtime, block.cross_q, in, to);
+        OVI_RETURN_IF_ERROR(Project(runtime, block.cross_q, in, to));
         runtime.stream.Run(RmsNorm{.x = to, .weight = block.cross_norm_q, .eps = Eps(config), .out = to});
+        return absl::OkStatus();
       }));
   Attention attention{.q = q,
                       .k = text.k,
@@ -305,11 +303,8 @@ absl::Status CrossAndFeedForward(const Runtime& runtime, const BlockParams& bloc
     runtime.stream.Run(LayerNorm{
         .x = stream.x, .weight = block.norm3_weight, .bias = block.norm3_bias, .eps = Eps(config), .out = u});
     OVI_ASSIGN_OR_RETURN(const Tensor y, CrossAttention(runtime, block, stream, u, text, other));
-    runtime.stream.Run(Gemm{.a = y,
-                            .weight = &block.cross_o.weight,
-                            .bias = block.cross_o.bias,
-                            .residual = stream.x,
-                            .out = stream.x});
+    OVI_RETURN_IF_ERROR(
+        RunLinear(runtime, block.cross_o, {.a = y, .residual = stream.x, .out = stream.x}));
   }
   if (stream.products == nullptr) return FeedForward(runtime, block, mod, {0, stream.x.shape[0]}, stream);
   OVI_RETURN_IF_ERROR(FeedForward(runtime, block, mod, stream.products->own_audio_tokens(), stream));
@@ -346,7 +341,7 @@ absl::StatusOr<Tensor> Head(const Runtime& runtime, const TowerParams& tower, co
   OVI_ASSIGN_OR_RETURN(const Tensor h,
                        AllocateLike(runtime, stream.x, stream.x.shape[0], config.dim, "head input"));
   NormAndModulate(runtime, config, mod, /*shift=*/0, /*scale=*/1, stream.x, h);
-  Project(runtime, tower.head, h, out);
+  OVI_RETURN_IF_ERROR(Project(runtime, tower.head, h, out));
   return out;
 }
 

@@ -85,7 +85,7 @@ absl::StatusOr<BlockParams> LoadBlock(ParamLoader& loader, const TowerConfig& c,
   BlockParams p;
   const auto linear = [&](const char* name, std::int64_t out, std::int64_t in,
                           LinearParams& params) -> absl::Status {
-    OVI_ASSIGN_OR_RETURN(params, loader.Linear(at + name, out, in, kBias));
+    OVI_ASSIGN_OR_RETURN(params, loader.BlockLinear(at + name, out, in, kBias));
     return absl::OkStatus();
   };
   const auto vector = [&](const char* name, std::int64_t elements, Tensor& tensor) -> absl::Status {

@@ -28,13 +28,15 @@ absl::StatusOr<HostTensor> ParamLoader::Find(std::string_view name, std::int64_t
 }
 
 absl::StatusOr<std::vector<float>> ParamLoader::Values(std::string_view name, std::int64_t elements) const {
+  if (!reads_values()) return std::vector<float>(static_cast<std::size_t>(elements));
   OVI_ASSIGN_OR_RETURN(const HostTensor tensor, Find(name, elements));
   return ToFloats(tensor);
 }
 
 HostTensor ParamLoader::Rounded(const HostTensor& tensor, std::vector<float>& storage) const {
-  // A bf16 destination rounds on its way in; a bf16 or fp8 source is exact already.
-  const bool exact = tensor.dtype == DType::kBF16 || tensor.dtype == DType::kF8E4M3;
+  // A bf16 destination rounds on its way in; a bf16 or fp8 source is exact already, unless it is scaled.
+  const bool exact = tensor.dtype == DType::kBF16 ||
+                     (tensor.dtype == DType::kF8E4M3 && tensor.row_scale == nullptr);
   if (!format_.bf16_weights || format_.compute == DType::kBF16 || exact) return tensor;
   storage = ToFloats(tensor);
   RoundToBFloat16(storage);
@@ -46,11 +48,11 @@ bool ParamLoader::IsWanted(const Tensor& tensor) const {
 }
 
 absl::StatusOr<LinearParams> ParamLoader::Linear(std::string_view prefix, std::int64_t n, std::int64_t k,
-                                                 Bias bias) {
+                                                 Bias bias, DType dtype) {
   const std::string name = absl::StrCat(std::string(prefix), ".weight");
   LinearParams params;
   OVI_ASSIGN_OR_RETURN(params.weight,
-                       runtime_.backend.AllocateGemmWeight(runtime_.arena, format_.compute, n, k, name));
+                       runtime_.backend.AllocateGemmWeight(runtime_.arena, dtype, n, k, name));
   if (IsWanted(params.weight.storage) || IsWanted(params.weight.scale)) {
     OVI_ASSIGN_OR_RETURN(HostTensor host, Find(name, n * k));
     std::vector<float> storage;

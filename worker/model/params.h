@@ -36,10 +36,19 @@ class ParamLoader {
   enum class Bias { kNone, kYes };
 
   ParamLoader(const Runtime& runtime, const WeightSource& source, NumberFormat format)
-      : runtime_(runtime), source_(source), format_(format) {}
+      : runtime_(runtime), source_(source), format_(format) {
+    if (!runtime.backend.ReadsUploads()) FillOnly(nullptr, nullptr);
+  }
 
   // `prefix`.weight (n, k) and, with kYes, `prefix`.bias (n).
-  absl::StatusOr<LinearParams> Linear(std::string_view prefix, std::int64_t n, std::int64_t k, Bias bias);
+  absl::StatusOr<LinearParams> Linear(std::string_view prefix, std::int64_t n, std::int64_t k, Bias bias) {
+    return Linear(prefix, n, k, bias, format_.compute);
+  }
+  // The same with a matrix of the format's block_matrices.
+  absl::StatusOr<LinearParams> BlockLinear(std::string_view prefix, std::int64_t n, std::int64_t k,
+                                           Bias bias) {
+    return Linear(prefix, n, k, bias, format_.block_matrices);
+  }
   // `prefix`.weight (co, ci, [[kt,] kh,] kw) of as many elements as co * ci * kernel, and `prefix`.bias (co).
   absl::StatusOr<ConvParams> Conv(std::string_view prefix, std::int64_t co, std::int64_t ci,
                                   const Extent3& kernel, Bias bias);
@@ -56,18 +65,23 @@ class ParamLoader {
                                                         std::string_view what);
   absl::StatusOr<Tensor> VectorFrom(std::span<const float> values, std::string_view what);
 
-  // The checkpoint's values, widened to f32 and not yet rounded. NOT_FOUND, or INVALID_ARGUMENT on another
-  // element count.
+  // The checkpoint's values, widened to f32 and not yet rounded; zeros where nobody would look at what is made
+  // of them. NOT_FOUND, or INVALID_ARGUMENT on another element count.
   absl::StatusOr<std::vector<float>> Values(std::string_view name, std::int64_t elements) const;
 
   // From now on only tensors that touch device memory from `begin` to before `end` are read and filled; the
   // others are merely allocated. For a rank that keeps a share of what it loads.
   void FillOnly(const std::byte* begin, const std::byte* end) { wanted_ = {begin, end}; }
 
+  // Whether values are wanted at all: if not, whoever computes weights may leave them as they are.
+  bool reads_values() const { return !wanted_ || wanted_->first != wanted_->second; }
+
   const Runtime& runtime() const { return runtime_; }
   NumberFormat format() const { return format_; }
 
  private:
+  absl::StatusOr<LinearParams> Linear(std::string_view prefix, std::int64_t n, std::int64_t k, Bias bias,
+                                      DType dtype);
   absl::StatusOr<HostTensor> Find(std::string_view name, std::int64_t elements) const;
   // `tensor` itself where its values already fit the format, else a rounded copy in `storage`.
   HostTensor Rounded(const HostTensor& tensor, std::vector<float>& storage) const;

@@ -192,11 +192,11 @@ absl::Status AttendSelfSharded(const Runtime& runtime, const BlockParams& block,
     ArenaScope projection(runtime.arena);
     OVI_ASSIGN_OR_RETURN(const Tensor one,
                          AllocateLike(runtime, h, rows, config.dim, "self-attention projection"));
-    ProjectSelfQuery(runtime, block, config, h, rope, one);
+    OVI_RETURN_IF_ERROR(ProjectSelfQuery(runtime, block, config, h, rope, one));
     attention.Pack(0, one);
-    ProjectSelfKey(runtime, block, config, h, rope, one);
+    OVI_RETURN_IF_ERROR(ProjectSelfKey(runtime, block, config, h, rope, one));
     attention.Pack(1, one);
-    ProjectSelfValue(runtime, block, h, one);
+    OVI_RETURN_IF_ERROR(ProjectSelfValue(runtime, block, h, one));
     attention.Pack(2, one);
   }
   return attention.Run(h);

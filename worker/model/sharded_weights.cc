@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/status.h"
+#include "worker/model/unit_buffer.h"
 
 namespace ovi {
 namespace {
@@ -46,14 +47,13 @@ class ShardedWeights final : public FusionWeights {
     }
     active_ = at;
     if (next && slots_[1 - at].unit != next) OVI_RETURN_IF_ERROR(Gather(*next, slots_[1 - at]));
-    return &slot.params[unit.piece];
+    return &slot.buffer.params(unit.piece);
   }
 
  private:
   struct Slot {
-    Tensor buffer;
-    std::map<FusionPiece, FusionParams> params;  // that point into the buffer
-    std::optional<FusionUnit> unit;              // what is in it, or on its way
+    UnitBuffer buffer;
+    std::optional<FusionUnit> unit;  // what is in it, or on its way
     Pending pending;
   };
   struct Share {
@@ -91,39 +91,23 @@ class ShardedWeights final : public FusionWeights {
     std::int64_t largest = 0;
     for (const auto& [piece, bytes] : bytes_) largest = std::max(largest, bytes);
     for (Slot& slot : slots_) {
-      OVI_ASSIGN_OR_RETURN(slot.buffer, runtime_.arena.Allocate(DType::kU8, {largest}, "gathered weights"));
-    }
-    for (const FusionUnit unit : FusionUnits(config_)) {
-      for (Slot& slot : slots_) {
-        if (slot.params.contains(unit.piece)) continue;
-        Arena arena(BlockIn(slot.buffer));
-        OVI_RETURN_IF_ERROR(LayOut(arena, source, format, unit, nullptr, slot.params[unit.piece]));
-      }
+      OVI_ASSIGN_OR_RETURN(slot.buffer,
+                           UnitBuffer::Make(runtime_, config_, source, format, bytes_, largest));
     }
     return absl::OkStatus();
-  }
-
-  // Allocates a unit in `arena`, and fills of it what lies in `range` of the arena; nothing without one.
-  absl::Status LayOut(Arena& arena, const WeightSource& source, NumberFormat format, FusionUnit unit,
-                      const ShardRange* range, FusionParams& params) {
-    const Runtime runtime{runtime_.backend, runtime_.stream, arena};
-    ParamLoader loader(runtime, source, format);
-    const std::byte* base = slots_[0].buffer.data;
-    loader.FillOnly(range == nullptr ? nullptr : base + range->begin,
-                    range == nullptr ? nullptr : base + range->end);
-    return LoadFusionUnit(loader, config_, unit, params);
   }
 
   // By way of the first buffer, whose parts outside the rank's share stay as they are.
   absl::Status LoadShare(const WeightSource& source, NumberFormat format, FusionUnit unit) {
     const ShardRange range = OwnRange(UnitShares(bytes_[unit.piece], shares_));
-    Arena arena(BlockIn(slots_[0].buffer));
+    const Tensor& room = slots_[0].buffer.room();
     FusionParams params;
-    OVI_RETURN_IF_ERROR(LayOut(arena, source, format, unit, &range, params));
+    OVI_RETURN_IF_ERROR(LayOutUnit(runtime_, config_, source, format, unit, room,
+                                   UnitRange{range.begin, range.end}, params));
     Share share{.unit = unit, .bytes = {}};
     OVI_ASSIGN_OR_RETURN(share.bytes,
                          runtime_.arena.Allocate(DType::kU8, {range.size()}, "share of the weights"));
-    runtime_.stream.Copy(share.bytes, slots_[0].buffer.Slice(range.begin, range.size()));
+    runtime_.stream.Copy(share.bytes, room.Slice(range.begin, range.size()));
     shares_held_.push_back(share);
     return absl::OkStatus();
   }
@@ -134,7 +118,7 @@ class ShardedWeights final : public FusionWeights {
     OVI_CHECK(held != shares_held_.end());
     std::vector<std::span<std::byte>> parts;
     for (const ShardRange& range : UnitShares(bytes_[unit.piece], shares_)) {
-      parts.push_back(BytesOf(slot.buffer.Slice(range.begin, range.size())));
+      parts.push_back(BytesOf(slot.buffer.room().Slice(range.begin, range.size())));
     }
     slot.unit = unit;
     slot.pending = ranks_.AllGatherV(&runtime_.stream, BytesOf(held->bytes), parts);
@@ -154,24 +138,6 @@ class ShardedWeights final : public FusionWeights {
 };
 
 }  // namespace
-
-absl::StatusOr<std::map<FusionPiece, std::int64_t>> MeasureUnits(const Runtime& runtime,
-                                                                 const FusionConfig& config,
-                                                                 const WeightSource& source,
-                                                                 NumberFormat format) {
-  std::map<FusionPiece, std::int64_t> bytes;
-  ParamLoader loader(runtime, source, format);
-  loader.FillOnly(nullptr, nullptr);
-  for (const FusionUnit unit : FusionUnits(config)) {
-    if (bytes.contains(unit.piece)) continue;
-    ArenaScope scope(runtime.arena);
-    const std::int64_t before = runtime.arena.bytes_in_use();
-    FusionParams params;
-    OVI_RETURN_IF_ERROR(LoadFusionUnit(loader, config, unit, params));
-    bytes[unit.piece] = runtime.arena.bytes_in_use() - before;
-  }
-  return bytes;
-}
 
 std::vector<ShardRange> UnitShares(std::int64_t bytes, std::span<const int> shares) {
   OVI_CHECK(bytes % Arena::kAlignment == 0);

@@ -7,7 +7,6 @@
 
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
 #include <span>
 #include <vector>
@@ -22,12 +21,6 @@ namespace ovi {
 // Bytes of each rank of a unit of `bytes`, by the ranks' shares: whole lines of the arena's alignment, of
 // which `bytes` is a multiple.
 std::vector<ShardRange> UnitShares(std::int64_t bytes, std::span<const int> shares);
-
-// Bytes of each kind of unit in the layout of the runtime's backend. Takes nothing of the arena for good.
-absl::StatusOr<std::map<FusionPiece, std::int64_t>> MeasureUnits(const Runtime& runtime,
-                                                                 const FusionConfig& config,
-                                                                 const WeightSource& source,
-                                                                 NumberFormat format);
 
 // All ranks of `ranks` call it together, with shares for each of them. FAILED_PRECONDITION where their
 // backends lay weights out differently. `check` is asked before each unit; its error is returned.

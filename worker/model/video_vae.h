@@ -45,6 +45,11 @@ class VideoVaeDecoder {
   // convolutions' caches and the result.
   absl::Status Begin(std::int64_t rows, std::int64_t cols, const RowSharding& sharding = {});
 
+  // The same for latent rows in `strip`, on this rank alone, at less memory: the lowest resolution is still
+  // made of the whole picture, the others of the strip and of the rows around it that its pixels follow from.
+  // Strips of a picture give the bits that the picture decoded at once has.
+  absl::Status BeginStrip(std::int64_t rows, std::int64_t cols, const ShardRange& strip);
+
   // `latent_frame` (rows, cols, z_dim) f32, normalised, whole on every rank. Returns its frames, 1 for the
   // first and temporal_factor() for every later one: (frames, 16 * this rank's rows, 16 * cols, 3) f32, not
   // clamped to -1..1, valid until the next call. `between_blocks` (may be null) is called often enough to
@@ -60,12 +65,15 @@ class VideoVaeDecoder {
     ConvParams resample;              // 3x3, after nearest enlargement
     ConvParams time_even, time_odd;   // 3x1x1: the first and the second frame that a frame becomes
     video_vae::FrameHistory history;  // of both, and without the clip's first frame
+    ShardRange rows;                  // of its input, those that are computed
   };
 
   VideoVaeDecoder(const Runtime& runtime, const VideoVaeConfig& config)
       : runtime_(runtime), config_(config) {}
 
   absl::Status LoadLevel(ParamLoader& loader, std::size_t index, const VideoVaeLevel& layout);
+  // Once the rows of every level and of the result are known.
+  absl::Status AllocateClip(std::int64_t cols);
   // Decodes the one frame `x` from level `index` on, and appends its frames to the result.
   absl::Status DecodeFrom(std::size_t index, const Tensor& x, const BetweenBlocks& between);
   absl::Status Enlarge(const Level& level, const Tensor& x, const Tensor& out);
@@ -82,7 +90,7 @@ class VideoVaeDecoder {
 
   std::int64_t rows_ = 0;  // of the whole latent frame
   std::int64_t cols_ = 0;
-  ShardRange own_rows_;
+  ShardRange own_rows_;  // of the latent rows, those whose pixels are made
   RowHalo halo_;
   Tensor result_;                   // (temporal_factor, 16 * own rows, 16 * cols, 3)
   std::int64_t result_frames_ = 0;  // of it, written by this call

@@ -75,25 +75,43 @@ absl::Status VideoVaeDecoder::LoadLevel(ParamLoader& loader, std::size_t index, 
 }
 
 absl::Status VideoVaeDecoder::Begin(std::int64_t rows, std::int64_t cols, const RowSharding& sharding) {
-  latent_frames_ = 0;
   rows_ = rows;
   cols_ = cols;
   own_rows_ = sharding.RowsOfThisRank(rows);
   halo_ = RowHalo(sharding, RowHalo::Reads::kAboveAndBelow);
+  ShardRange level_rows = own_rows_;
+  for (Level& level : levels_) {
+    level.rows = level_rows;
+    const std::int64_t factor = level.layout.space_factor();
+    level_rows = {factor * level_rows.begin, factor * level_rows.end};
+  }
+  return AllocateClip(cols);
+}
+
+absl::Status VideoVaeDecoder::BeginStrip(std::int64_t rows, std::int64_t cols, const ShardRange& strip) {
+  rows_ = rows;
+  cols_ = cols;
+  own_rows_ = strip;
+  halo_ = RowHalo();
+  const std::vector<ShardRange> reads = VideoVaeDecoderStripRows(config_, rows, strip);
+  for (std::size_t i = 0; i < levels_.size(); ++i) levels_[i].rows = reads[i];
+  return AllocateClip(cols);
+}
+
+absl::Status VideoVaeDecoder::AllocateClip(std::int64_t cols) {
+  latent_frames_ = 0;
   const std::int64_t factor = config_.spatial_factor();
   const Shape result_shape{config_.temporal_factor(), factor * own_rows_.size(), factor * cols, 3};
   OVI_ASSIGN_OR_RETURN(result_, runtime_.arena.Allocate(DType::kF32, result_shape, "decoded frames"));
   if (own_rows_.size() == 0) return absl::OkStatus();
-  OVI_RETURN_IF_ERROR(conv_in_.history.Begin(runtime_, rows, cols));
-  OVI_RETURN_IF_ERROR(middle_.Begin(runtime_, rows, cols));
-  std::int64_t level_rows = own_rows_.size();
+  OVI_RETURN_IF_ERROR(conv_in_.history.Begin(runtime_, rows_, cols));
+  OVI_RETURN_IF_ERROR(middle_.Begin(runtime_, rows_, cols));
   for (Level& level : levels_) {
-    OVI_RETURN_IF_ERROR(level.residuals.Begin(runtime_, level_rows, cols, halo_));
-    if (level.layout.time) OVI_RETURN_IF_ERROR(level.history.Begin(runtime_, level_rows, cols, halo_));
-    level_rows *= level.layout.space_factor();
+    OVI_RETURN_IF_ERROR(level.residuals.Begin(runtime_, level.rows.size(), cols, halo_));
+    if (level.layout.time) OVI_RETURN_IF_ERROR(level.history.Begin(runtime_, level.rows.size(), cols, halo_));
     cols *= level.layout.space_factor();
   }
-  return head_.Begin(runtime_, level_rows, cols, halo_);
+  return head_.Begin(runtime_, levels_.back().rows.size(), cols, halo_);
 }
 
 absl::StatusOr<Tensor> VideoVaeDecoder::DecodeNext(const Tensor& latent_frame,
@@ -120,7 +138,8 @@ absl::StatusOr<Tensor> VideoVaeDecoder::DecodeNext(const Tensor& latent_frame,
     conv_in_.Run(runtime_, opened, /*residual=*/{}, x);
   }
   OVI_RETURN_IF_ERROR(middle_.Run(runtime_, x, between_blocks));
-  OVI_RETURN_IF_ERROR(DecodeFrom(0, RowsOf(x, own_rows_.begin, own_rows_.size()), between_blocks));
+  const ShardRange& rows = levels_.front().rows;
+  OVI_RETURN_IF_ERROR(DecodeFrom(0, RowsOf(x, rows.begin, rows.size()), between_blocks));
   ++latent_frames_;
   return result_.Slice(0, result_frames_);
 }
@@ -153,8 +172,10 @@ absl::Status VideoVaeDecoder::DecodeFrom(std::size_t index, const Tensor& x, con
                                  .drop = level.layout.time_factor() - frames,
                                  .x = out});
   OVI_RETURN_IF_ERROR(Pause(between));
+  const ShardRange& next = levels_[index + 1].rows;
   for (std::int64_t t = 0; t < frames; ++t) {
-    OVI_RETURN_IF_ERROR(DecodeFrom(index + 1, out.Slice(t, 1), between));
+    OVI_RETURN_IF_ERROR(DecodeFrom(
+        index + 1, RowsOf(out.Slice(t, 1), next.begin - 2 * level.rows.begin, next.size()), between));
   }
   return absl::OkStatus();
 }
@@ -216,9 +237,14 @@ absl::Status VideoVaeDecoder::Finish(const Tensor& x) {
   // A patch's channels are (colour, column, row), row fastest: (y, x, c, r, q) to (y, q, x, r, c).
   OVI_CHECK(result_frames_ < result_.shape[0]);
   const Tensor pixels = result_.Slice(result_frames_++, 1);
-  runtime_.stream.Run(Permute{.in = patches.Reshaped({rows, cols, 3, patch, patch}),
-                              .axes = {0, 4, 1, 3, 2},
-                              .out = pixels.Reshaped({rows, patch, cols, patch, 3})});
+  // Without the rows around a strip.
+  const std::int64_t own_rows = pixels.shape[1] / patch;
+  const std::int64_t rows_of_latent = own_rows / own_rows_.size();
+  const std::int64_t above = rows_of_latent * own_rows_.begin - levels_.back().rows.begin;
+  runtime_.stream.Run(
+      Permute{.in = RowsOf(patches, above, own_rows).Reshaped({own_rows, cols, 3, patch, patch}),
+              .axes = {0, 4, 1, 3, 2},
+              .out = pixels.Reshaped({own_rows, patch, cols, patch, 3})});
   return absl::OkStatus();
 }
 

@@ -3,6 +3,8 @@
 #include <string>
 #include <utility>
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 
@@ -111,6 +113,30 @@ absl::Status CheckVideoVaeConfig(const VideoVaeConfig& config) {
       return refuse("decoder", level);
   }
   return absl::OkStatus();
+}
+
+std::vector<ShardRange> VideoVaeDecoderStripRows(const VideoVaeConfig& config, std::int64_t rows,
+                                                 const ShardRange& strip) {
+  const std::vector<VideoVaeLevel> levels = VideoVaeDecoderLevels(config);
+  std::int64_t scale = 1;  // rows of a level's input, of one latent row
+  for (const VideoVaeLevel& level : levels) scale *= level.space_factor();
+  const auto grow = [&](const ShardRange& range, std::int64_t by) {
+    return ShardRange{std::max<std::int64_t>(range.begin - by, 0), std::min(range.end + by, scale * rows)};
+  };
+  const std::int64_t chain = 2 * (config.res_blocks + 1);  // convolutions
+  std::vector<ShardRange> reads(levels.size());
+  // What the head's convolution reads.
+  ShardRange needed = grow({scale * strip.begin, scale * strip.end}, 1);
+  for (std::size_t i = levels.size(); i-- > 0;) {
+    if (levels[i].resamples) {
+      const ShardRange large = grow(needed, 1);
+      needed = {large.begin / 2, (large.end + 1) / 2};
+      scale /= 2;
+    }
+    needed = grow(needed, chain);
+    reads[i] = needed;
+  }
+  return reads;
 }
 
 HaloBytes VideoVaeDecoderHaloBytes(const VideoVaeConfig& config, std::int64_t latent_frames,

@@ -30,6 +30,11 @@ struct VideoVaeLevel {
 std::vector<VideoVaeLevel> VideoVaeEncoderLevels(const VideoVaeConfig& config);
 std::vector<VideoVaeLevel> VideoVaeDecoderLevels(const VideoVaeConfig& config);
 
+// Of every level's input, the rows that the pixels of latent rows `strip` follow from, in a picture of `rows`
+// latent rows: a 3x3 convolution reads one row more on either side. Pure.
+std::vector<ShardRange> VideoVaeDecoderStripRows(const VideoVaeConfig& config, std::int64_t rows,
+                                                 const ShardRange& strip);
+
 // INVALID_ARGUMENT when a level's channels do not divide as its parameter-free shortcut needs.
 absl::Status CheckVideoVaeConfig(const VideoVaeConfig& config);
 

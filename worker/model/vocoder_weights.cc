@@ -166,7 +166,7 @@ class Vocoder::Loader {
     OVI_ASSIGN_OR_RETURN(const std::vector<float> g, params_.Values(LengthName(prefix, names_), outer));
     OVI_ASSIGN_OR_RETURN(const std::vector<float> v,
                          params_.Values(DirectionName(prefix, names_), outer * row_elements));
-    return FoldWeightNorm(g, v);
+    return params_.reads_values() ? FoldWeightNorm(g, v) : v;
   }
 
   // The logarithm is a bf16 parameter as executed, its exponential an f32 intermediate.

@@ -29,12 +29,23 @@ absl::Status CheckPositions(const ClipRequest& clip, const TowerConfig& video) {
                                                  " patches a side"));
 }
 
+absl::Status CheckVramMode(const JobSpec& job) {
+  if (job.precision != Precision::kReference || job.vram_mode == VramMode::kAuto ||
+      job.vram_mode == VramMode::kStandard) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("vram_mode: ", ToString(job.vram_mode),
+                   " keeps weights in 8 bits, which contradicts precision reference; remove one of the two"));
+}
+
 }  // namespace
 
 absl::StatusOr<ClipRequest> ResolveClip(const JobSpec& job, const PromptItem& item, int repeat,
                                         const ModelFolder& model, std::optional<FrameSize> image) {
   const ModelDefaults& defaults = model.spec.defaults;
   OVI_RETURN_IF_ERROR(CheckDuration(job, model));
+  OVI_RETURN_IF_ERROR(CheckVramMode(job));
   ClipRequest clip;
   clip.prompt = FormatPrompt(item.text, model.spec.prompt_style);
   clip.video_negative_prompt = job.video_negative_prompt.value_or(defaults.video_negative_prompt);
@@ -50,6 +61,8 @@ absl::StatusOr<ClipRequest> ResolveClip(const JobSpec& job, const PromptItem& it
   clip.skip_block = slg > 0 ? slg : -1;
   clip.policy =
       job.precision == Precision::kReference ? PrecisionPolicy::kReference : PrecisionPolicy::kAsExecuted;
+  clip.vram_mode = job.vram_mode;
+  clip.memory = LeastMemoryOf(job.vram_mode);
   clip.torch_cuda_noise = job.torch_cuda;
   clip.image_to_video = image.has_value();
   if (image) {

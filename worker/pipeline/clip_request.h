@@ -12,6 +12,7 @@
 #include "worker/model/fusion_dit.h"
 #include "worker/model/runtime.h"
 #include "worker/pipeline/math/resolution.h"
+#include "worker/pipeline/memory_layout.h"
 #include "worker/pipeline/model_folder.h"
 
 namespace ovi {
@@ -30,9 +31,17 @@ struct ClipRequest {
   FrameSize size;                // pixels
   LatentShape latent;
   PrecisionPolicy policy = PrecisionPolicy::kAsExecuted;
+  VramMode vram_mode = VramMode::kAuto;  // as asked for
+  MemoryLayout memory;                   // the least of that mode, until a plan has settled it
   std::optional<TorchCudaDevice> torch_cuda_noise;  // the original GPU's noise instead of our own
   bool image_to_video = false;
 
+  // Of the transformer.
+  NumberFormat fusion_format() const {
+    NumberFormat format = Bf16NetworkFormat(policy);
+    if (policy == PrecisionPolicy::kAsExecuted) format.block_matrices = memory.block_matrices;
+    return format;
+  }
   // Guidance 1 on both sides is the positive prediction itself: one pass a step.
   bool needs_negative_pass() const { return video_guidance_scale != 1.0 || audio_guidance_scale != 1.0; }
 };

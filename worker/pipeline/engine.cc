@@ -4,10 +4,14 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/cache_dir.h"
 #include "base/check.h"
 #include "base/status.h"
 #include "worker/model/text/clean.h"
 #include "worker/model/text/tokenizer.h"
+#include "worker/pipeline/clip_assembly.h"
+#include "worker/pipeline/unit_file.h"
+#include "worker/weights/file_identity.h"
 #include "worker/weights/open_weights.h"
 
 namespace ovi {
@@ -29,6 +33,17 @@ absl::Status ShareInputs(RankGroup& ranks, std::int64_t dim, PromptStates& promp
   return ranks.FromLeader(first_frame);
 }
 
+// What the bytes of streamed weights follow from.
+std::string UnitIdentity(const Backend& backend, const WeightSource& source, const ClipRequest& clip,
+                         const std::vector<LoraAdapter>& loras) {
+  std::string identity = absl::StrCat(backend.WeightLayout(), "\n", FileIdentity(source.path()), "\n",
+                                      std::string(DTypeName(clip.fusion_format().block_matrices)));
+  for (const LoraAdapter& lora : loras) {
+    absl::StrAppend(&identity, "\n", lora.strength, " ", FileIdentity(lora.path));
+  }
+  return identity;
+}
+
 }  // namespace
 
 template <typename Body>
@@ -46,9 +61,12 @@ absl::Status Engine::Measured(Stage stage, const ClipInputs& inputs, ClipReport&
 }
 
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(Backend& backend, std::int64_t arena_bytes_max,
-                                                       ModelFolder model, WeightOpener open_weights) {
-  if (!open_weights) open_weights = OpenWeights;
-  auto engine = std::unique_ptr<Engine>(new Engine(backend, std::move(model), std::move(open_weights)));
+                                                       ModelFolder model, EngineFiles files) {
+  if (!files.open_weights) files.open_weights = OpenWeights;
+  if (!files.open_shelf) {
+    files.open_shelf = [](const std::string& identity) { return MakeUnitFile(DefaultCacheDir(), identity); };
+  }
+  auto engine = std::unique_ptr<Engine>(new Engine(backend, std::move(model), std::move(files)));
   OVI_ASSIGN_OR_RETURN(std::unique_ptr<DeviceBlock> block, backend.AllocateBlock(arena_bytes_max));
   engine->arena_ = std::make_unique<Arena>(std::move(block));
   return engine;
@@ -70,9 +88,14 @@ absl::StatusOr<std::vector<std::vector<std::int32_t>>> Engine::Tokenize(const Cl
 }
 
 absl::StatusOr<PromptStates> Engine::EncodePrompts(const Runtime& runtime, const ClipRequest& clip,
-                                                   const Control& control) {
-  OVI_ASSIGN_OR_RETURN(const std::vector<std::vector<std::int32_t>> ids, Tokenize(clip));
-  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> source, open_weights_(model_.text_weights));
+                                                   const ClipInputs& inputs, const Control& control) {
+  std::vector<std::vector<std::int32_t>> ids;
+  if (inputs.assumed_prompt_tokens) {
+    ids.assign(3, std::vector<std::int32_t>(static_cast<std::size_t>(*inputs.assumed_prompt_tokens)));
+  } else {
+    OVI_ASSIGN_OR_RETURN(ids, Tokenize(clip));
+  }
+  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> source, files_.open_weights(model_.text_weights));
   OVI_ASSIGN_OR_RETURN(
       std::vector<TextStates> states,
       EncodeText(runtime, model_.text, *source, clip.policy, ids, [&control] { return control.Check(); }));
@@ -88,10 +111,12 @@ absl::Status Engine::DenoiseClip(const Runtime& runtime, const ClipRequest& clip
     OVI_ASSIGN_OR_RETURN(latents, MakeNoise(clip));
   }
   ArenaScope scope(runtime.arena);
-  OVI_ASSIGN_OR_RETURN(std::unique_ptr<WeightSource> source, open_weights_(model_.fusion_weights));
+  OVI_ASSIGN_OR_RETURN(std::unique_ptr<WeightSource> source, files_.open_weights(model_.fusion_weights));
+  std::unique_ptr<UnitShelf> shelf;
+  if (clip.memory.streamed) shelf = files_.open_shelf(UnitIdentity(backend_, *source, clip, inputs.loras));
   source = MergeLoras(std::move(source), inputs.loras);
   OVI_ASSIGN_OR_RETURN(const std::unique_ptr<FusionDit> dit,
-                       LoadDit(runtime, model_.fusion, *source, clip.policy, control, ranks));
+                       LoadDit(runtime, model_.fusion, *source, clip, control, std::move(shelf), ranks));
   OVI_RETURN_IF_ERROR(
       ovi::Denoise(*dit, clip, prompts, first_frame, control, inputs.observer, latents, ranks));
   if (ranks == nullptr) return absl::OkStatus();
@@ -103,8 +128,8 @@ absl::Status Engine::DenoiseClip(const Runtime& runtime, const ClipRequest& clip
 absl::Status Engine::BeginClip(const Runtime& runtime, const ClipRequest& clip, const Latents& latents,
                                const Control& control, ClipSink& sink) const {
   OVI_ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> audio_vae,
-                       open_weights_(model_.audio_vae_weights));
-  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> vocoder, open_weights_(model_.vocoder_weights));
+                       files_.open_weights(model_.audio_vae_weights));
+  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> vocoder, files_.open_weights(model_.vocoder_weights));
   OVI_ASSIGN_OR_RETURN(const std::vector<float> audio,
                        DecodeAudio(runtime, model_.audio_vae, *audio_vae, model_.vocoder, *vocoder,
                                    clip.policy, latents.audio, control));
@@ -121,7 +146,7 @@ absl::Status Engine::Decode(const Runtime& runtime, const ClipRequest& clip, con
                             RankGroup* ranks) const {
   if (sink != nullptr) OVI_RETURN_IF_ERROR(BeginClip(runtime, clip, latents, control, *sink));
   OVI_ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> video_vae,
-                       open_weights_(model_.video_vae_weights));
+                       files_.open_weights(model_.video_vae_weights));
   const RowSharding rows = RowsOfRanks(ranks, clip.latent.rows);
   // Every rank's rows of `mine`, together on the leader; elsewhere, what is returned holds nothing.
   const auto together = [&](const Tensor& mine) -> absl::StatusOr<Tensor> {
@@ -134,9 +159,12 @@ absl::Status Engine::Decode(const Runtime& runtime, const ClipRequest& clip, con
     OVI_RETURN_IF_ERROR(GatherRows(rows, &runtime.stream, mine, all, /*root=*/0));
     return all;
   };
+  // With strips, the whole clip comes together here before it goes out in order.
+  const bool strips = ranks == nullptr && clip.memory.decode_strips > 1;
+  ClipAssembly assembly(clip.size, strips && sink != nullptr ? model_.frames() : 0);
   std::vector<std::uint8_t> rgb;
   std::vector<float> pixels;
-  const auto take = [&](const Tensor& frames) -> absl::Status {
+  const auto take = [&](const Tensor& frames, const FramePlace& place) -> absl::Status {
     OVI_ASSIGN_OR_RETURN(const Tensor bytes, runtime.arena.Allocate(DType::kU8, frames.shape, "frames"));
     runtime.stream.Run(Elementwise{.kind = ElementwiseKind::kUnitToU8, .a = frames, .out = bytes});
     OVI_ASSIGN_OR_RETURN(const Tensor whole, together(bytes));
@@ -148,22 +176,31 @@ absl::Status Engine::Decode(const Runtime& runtime, const ClipRequest& clip, con
       runtime.stream.Download(pixels.data(), frames);
     }
     OVI_RETURN_IF_ERROR(runtime.stream.Sync());
+    if (strips) {
+      assembly.Put(rgb, pixels, frames.shape, place);
+      return absl::OkStatus();
+    }
     if (!pixels.empty()) inputs.on_pixels(pixels);
     return sink->AddFrames(rgb);
   };
   OVI_RETURN_IF_ERROR(DecodeVideo(runtime, model_.video_vae, *video_vae, clip.policy, clip.latent,
-                                  latents.video, control, take, rows));
-  return sink == nullptr ? absl::OkStatus() : sink->Finish();
+                                  latents.video, control, take, strips ? clip.memory.decode_strips : 1, rows));
+  if (sink == nullptr) return absl::OkStatus();
+  if (strips) {
+    if (!assembly.pixels().empty()) inputs.on_pixels(assembly.pixels());
+    OVI_RETURN_IF_ERROR(sink->AddFrames(assembly.rgb()));
+  }
+  return sink->Finish();
 }
 
 absl::Status Engine::Encode(const Runtime& runtime, const ClipRequest& clip, const ClipInputs& inputs,
                             const Control& control, PromptStates& prompts, std::vector<float>& first_frame) {
   const int steps = clip.image_to_video ? 2 : 1;
   if (control.on_progress) control.on_progress({Stage::kEncode, 0, steps, 0});
-  OVI_ASSIGN_OR_RETURN(prompts, EncodePrompts(runtime, clip, control));
+  OVI_ASSIGN_OR_RETURN(prompts, EncodePrompts(runtime, clip, inputs, control));
   if (control.on_progress) control.on_progress({Stage::kEncode, 1, steps, 0});
   if (!clip.image_to_video) return absl::OkStatus();
-  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> source, open_weights_(model_.video_vae_weights));
+  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> source, files_.open_weights(model_.video_vae_weights));
   OVI_ASSIGN_OR_RETURN(first_frame, EncodeFirstFrame(runtime, model_.video_vae, *source, clip.policy,
                                                      inputs.image, clip.size, control));
   if (control.on_progress) control.on_progress({Stage::kEncode, 2, steps, 0});

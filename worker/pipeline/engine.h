@@ -16,6 +16,7 @@
 #include "worker/pipeline/model_folder.h"
 #include "worker/pipeline/progress.h"
 #include "worker/pipeline/rank_group.h"
+#include "worker/model/streamed_weights.h"
 #include "worker/pipeline/stages.h"
 #include "worker/weights/lora.h"
 #include "worker/weights/weight_source.h"
@@ -57,6 +58,8 @@ struct ClipInputs {
   std::function<void(std::span<const float> pixels)> on_pixels;
   // Sees every stage when it has ended, also the one that failed. May be null.
   std::function<void(const StageReport& stage)> on_stage;
+  // For plans: every prompt is taken to have so many tokens, and none is read.
+  std::optional<std::int64_t> assumed_prompt_tokens;
 };
 
 struct ClipReport {
@@ -64,16 +67,22 @@ struct ClipReport {
   Latents latents;                  // as given to the decoders
 };
 
-using WeightOpener = std::function<absl::StatusOr<std::unique_ptr<WeightSource>>(const std::string& path)>;
+// How an engine reaches what is on the host.
+struct EngineFiles {
+  // Reads the model's weight files; OpenWeights without one.
+  std::function<absl::StatusOr<std::unique_ptr<WeightSource>>(const std::string& path)> open_weights;
+  // Keeps streamed weights, of which `identity` says what they follow from; unit files (unit_file.h) in the
+  // user's cache without one.
+  std::function<std::unique_ptr<UnitShelf>(const std::string& identity)> open_shelf;
+};
 
 // Thread-compatible; one clip at a time. Borrows the backend. Keeps its arena and the tokenizer from clip to
 // clip.
 class Engine {
  public:
-  // `arena_bytes_max`: all the device memory a clip may use. `open_weights` reads the model's weight files,
-  // OpenWeights unless given.
+  // `arena_bytes_max`: all the device memory a clip may use.
   static absl::StatusOr<std::unique_ptr<Engine>> Create(Backend& backend, std::int64_t arena_bytes_max,
-                                                        ModelFolder model, WeightOpener open_weights = {});
+                                                        ModelFolder model, EngineFiles files = {});
 
   // INVALID_ARGUMENT for unusable text or weights, RESOURCE_EXHAUSTED when a stage does not fit, CANCELLED on
   // request, whatever the sink returns, and UNAVAILABLE when a rank is lost. Nothing of a failed clip stays
@@ -88,10 +97,11 @@ class Engine {
                                     RankGroup& ranks);
 
   const ModelFolder& model() const { return model_; }
+  std::int64_t arena_bytes_max() const { return arena_->bytes_max(); }
 
  private:
-  Engine(Backend& backend, ModelFolder model, WeightOpener open_weights)
-      : backend_(backend), model_(std::move(model)), open_weights_(std::move(open_weights)) {}
+  Engine(Backend& backend, ModelFolder model, EngineFiles files)
+      : backend_(backend), model_(std::move(model)), files_(std::move(files)) {}
 
   // Runs `body` and notes its seconds and the arena's peak meanwhile.
   template <typename Body>
@@ -102,7 +112,7 @@ class Engine {
   absl::Status Encode(const Runtime& runtime, const ClipRequest& clip, const ClipInputs& inputs,
                       const Control& control, PromptStates& prompts, std::vector<float>& first_frame);
   absl::StatusOr<PromptStates> EncodePrompts(const Runtime& runtime, const ClipRequest& clip,
-                                             const Control& control);
+                                             const ClipInputs& inputs, const Control& control);
   absl::StatusOr<std::vector<std::vector<std::int32_t>>> Tokenize(const ClipRequest& clip);
   // `latents` are set to the noise, then denoised.
   absl::Status DenoiseClip(const Runtime& runtime, const ClipRequest& clip, const PromptStates& prompts,
@@ -116,7 +126,7 @@ class Engine {
 
   Backend& backend_;
   ModelFolder model_;
-  WeightOpener open_weights_;
+  EngineFiles files_;
   std::unique_ptr<Arena> arena_;
   std::unique_ptr<Tokenizer> tokenizer_;  // read at the first clip
 };

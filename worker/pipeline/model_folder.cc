@@ -154,7 +154,9 @@ absl::StatusOr<ModelSpec> ParseModelSpec(std::string_view json, std::string_view
   return spec;
 }
 
-absl::StatusOr<ModelFolder> OpenModelFolder(const std::string& config_dir, const std::string& weights_dir) {
+namespace {
+
+absl::StatusOr<ModelFolder> ReadConfigs(const std::string& config_dir, const std::string& weights_dir) {
   ModelFolder m{.config_dir = config_dir, .weights_dir = weights_dir.empty() ? config_dir : weights_dir};
   OVI_RETURN_IF_ERROR(ReadConfig(config_dir, "model_spec.json", ParseModelSpec, m.spec));
   OVI_RETURN_IF_ERROR(ReadConfig(config_dir, "Ovi/configs/video.json", ParseTowerConfig, m.fusion.video));
@@ -167,7 +169,26 @@ absl::StatusOr<ModelFolder> OpenModelFolder(const std::string& config_dir, const
   OVI_RETURN_IF_ERROR(
       ReadConfig(config_dir, "MMAudio/ext_weights/bigvgan_config.json", ParseVocoderConfig, m.vocoder));
   OVI_RETURN_IF_ERROR(CheckFit(m));
+  return m;
+}
 
+}  // namespace
+
+absl::StatusOr<ModelFolder> OpenModelConfig(const std::string& config_dir) {
+  OVI_ASSIGN_OR_RETURN(ModelFolder m, ReadConfigs(config_dir, ""));
+  const std::string wan = m.weights_dir + "/Wan2.2-TI2V-5B";
+  const std::string audio = m.weights_dir + "/MMAudio/ext_weights";
+  m.fusion_weights = m.weights_dir + "/Ovi/" + m.spec.weights_file;
+  m.text_weights = wan + "/models_t5_umt5-xxl-enc-bf16.safetensors";
+  m.tokenizer = wan + "/google/umt5-xxl/spiece.model";
+  m.video_vae_weights = wan + "/Wan2.2_VAE.safetensors";
+  m.audio_vae_weights = audio + "/v1-16.safetensors";
+  m.vocoder_weights = audio + "/best_netG.safetensors";
+  return m;
+}
+
+absl::StatusOr<ModelFolder> OpenModelFolder(const std::string& config_dir, const std::string& weights_dir) {
+  OVI_ASSIGN_OR_RETURN(ModelFolder m, ReadConfigs(config_dir, weights_dir));
   const std::string wan = m.weights_dir + "/Wan2.2-TI2V-5B";
   const std::string audio = m.weights_dir + "/MMAudio/ext_weights";
   OVI_ASSIGN_OR_RETURN(m.fusion_weights,

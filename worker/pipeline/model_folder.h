@@ -69,6 +69,9 @@ absl::StatusOr<ModelSpec> ParseModelSpec(std::string_view json, std::string_view
 // wrong.
 absl::StatusOr<ModelFolder> OpenModelFolder(const std::string& config_dir, const std::string& weights_dir);
 
+// The configuration alone, for plans: the weight files are named as they would be, and need not be there.
+absl::StatusOr<ModelFolder> OpenModelConfig(const std::string& config_dir);
+
 // What a user says about the model: `folder` from a command line, `name` and `ckpt_dir` from a job. Each may
 // be "".
 struct ModelLocation {

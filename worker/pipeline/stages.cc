@@ -228,23 +228,27 @@ absl::StatusOr<std::vector<float>> EncodeFirstFrame(const Runtime& runtime, cons
 }
 
 absl::StatusOr<std::unique_ptr<FusionDit>> LoadDit(const Runtime& runtime, const FusionConfig& config,
-                                                   const WeightSource& source, PrecisionPolicy policy,
-                                                   const Control& control, RankGroup* ranks) {
+                                                   const WeightSource& source, const ClipRequest& clip,
+                                                   const Control& control, std::unique_ptr<UnitShelf> shelf,
+                                                   RankGroup* ranks) {
   const auto check = [&control] { return control.Check(); };
-  if (ranks == nullptr) return FusionDit::Load(runtime, config, source, policy, check);
-  const NumberFormat format = Bf16NetworkFormat(policy);
+  const NumberFormat format = clip.fusion_format();
   std::unique_ptr<FusionWeights> weights;
-  if (ranks->topology().fsdp) {
+  if (ranks != nullptr && ranks->topology().fsdp) {
     OVI_ASSIGN_OR_RETURN(
         weights, LoadShardedWeights(runtime, config, source, format, ranks->world(), ranks->shares(), check));
+  } else if (clip.memory.streamed) {
+    OVI_ASSIGN_OR_RETURN(weights,
+                         LoadStreamedWeights(runtime, config, source, format, clip.memory.weight_bytes_max,
+                                             std::move(shelf), check));
   } else {
     OVI_ASSIGN_OR_RETURN(weights, LoadResidentWeights(runtime, config, source, format, check));
   }
   std::optional<SequenceParallel> sequence;
-  if (ranks->sequence() != nullptr) {
+  if (ranks != nullptr && ranks->sequence() != nullptr) {
     sequence = SequenceParallel{.communicator = ranks->sequence(), .shares = ranks->sequence_shares()};
   }
-  return std::make_unique<FusionDit>(runtime, config, policy, std::move(weights), std::move(sequence));
+  return std::make_unique<FusionDit>(runtime, config, clip.policy, std::move(weights), std::move(sequence));
 }
 
 absl::Status Denoise(const FusionDit& dit, const ClipRequest& clip, const PromptStates& prompts,
@@ -324,11 +328,10 @@ RowSharding RowsOfRanks(RankGroup* ranks, std::int64_t latent_rows) {
 
 absl::Status DecodeVideo(const Runtime& runtime, const VideoVaeConfig& config, const WeightSource& source,
                          PrecisionPolicy policy, const LatentShape& shape, std::span<const float> latents,
-                         const Control& control, const FrameSink& sink, const RowSharding& rows) {
+                         const Control& control, const FrameSink& sink, int strips, const RowSharding& rows) {
   ArenaScope scope(runtime.arena);
   OVI_ASSIGN_OR_RETURN(const std::unique_ptr<VideoVaeDecoder> decoder,
                        VideoVaeDecoder::Load(runtime, config, source, policy));
-  OVI_RETURN_IF_ERROR(decoder->Begin(shape.rows, shape.columns, rows));
   OVI_ASSIGN_OR_RETURN(const Tensor planar,
                        runtime.arena.Allocate(DType::kF32, shape.video(), "video latents"));
   OVI_ASSIGN_OR_RETURN(
@@ -337,14 +340,22 @@ absl::Status DecodeVideo(const Runtime& runtime, const VideoVaeConfig& config, c
                              "video latents"));
   runtime.stream.Upload(planar, HostTensor{latents.data(), DType::kF32, planar.shape});
   runtime.stream.Run(Permute{.in = planar, .axes = {1, 2, 3, 0}, .out = frames});
-  const StepReporter reporter(control, Stage::kDecode, static_cast<int>(shape.frames));
-  for (std::int64_t frame = 0; frame < shape.frames; ++frame) {
-    ArenaScope frame_scope(runtime.arena);
-    const Tensor latent = frames.Slice(frame, 1).Reshaped({shape.rows, shape.columns, shape.channels});
-    OVI_ASSIGN_OR_RETURN(const Tensor pixels,
-                         decoder->DecodeNext(latent, [&control] { return control.Check(); }));
-    OVI_RETURN_IF_ERROR(sink(pixels));
-    reporter.Report(static_cast<int>(frame) + 1);
+  const StepReporter reporter(control, Stage::kDecode, static_cast<int>(shape.frames) * strips);
+  int steps = 0;
+  for (const ShardRange& strip : Shard(shape.rows, strips)) {
+    ArenaScope strip_scope(runtime.arena);
+    OVI_RETURN_IF_ERROR(strips == 1 ? decoder->Begin(shape.rows, shape.columns, rows)
+                                    : decoder->BeginStrip(shape.rows, shape.columns, strip));
+    FramePlace place{.frame = 0, .row = strip.begin * config.spatial_factor()};
+    for (std::int64_t frame = 0; frame < shape.frames; ++frame) {
+      ArenaScope frame_scope(runtime.arena);
+      const Tensor latent = frames.Slice(frame, 1).Reshaped({shape.rows, shape.columns, shape.channels});
+      OVI_ASSIGN_OR_RETURN(const Tensor pixels,
+                           decoder->DecodeNext(latent, [&control] { return control.Check(); }));
+      OVI_RETURN_IF_ERROR(sink(pixels, place));
+      place.frame += pixels.shape[0];
+      reporter.Report(++steps);
+    }
   }
   return runtime.stream.Sync();
 }

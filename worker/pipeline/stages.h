@@ -13,6 +13,7 @@
 #include "worker/model/config.h"
 #include "worker/model/fusion_dit.h"
 #include "worker/model/row_sharding.h"
+#include "worker/model/streamed_weights.h"
 #include "worker/model/text_encoder.h"
 #include "worker/pipeline/clip_request.h"
 #include "worker/pipeline/progress.h"
@@ -50,11 +51,13 @@ struct DenoiseObserver {
   std::function<void(int step, std::span<const float> video, std::span<const float> audio)> on_step;
 };
 
-// The transformer with its weights: all of them on this rank, or with `ranks` as their topology says; then
-// all of them call this together.
+// The transformer with its weights where the clip's memory layout says, or with fsdp on all `ranks`, which
+// then call this together. `shelf` takes the streamed ones; it may be null where none are.
 absl::StatusOr<std::unique_ptr<FusionDit>> LoadDit(const Runtime& runtime, const FusionConfig& config,
-                                                   const WeightSource& source, PrecisionPolicy policy,
-                                                   const Control& control, RankGroup* ranks = nullptr);
+                                                   const WeightSource& source, const ClipRequest& clip,
+                                                   const Control& control,
+                                                   std::unique_ptr<UnitShelf> shelf = nullptr,
+                                                   RankGroup* ranks = nullptr);
 
 // Runs the denoising loop on `latents` in place. `first_frame` (C, 1, Lh, Lw), empty in text-to-video, is
 // written over latent frame 0 before every step and after the last. With `ranks`, all of them call this with
@@ -70,17 +73,23 @@ absl::StatusOr<std::vector<float>> DecodeAudio(const Runtime& runtime, const Aud
                                                const WeightSource& vocoder_source, PrecisionPolicy policy,
                                                std::span<const float> latents, const Control& control);
 
+// Where decoded frames belong in the clip, in frames and pixel rows.
+struct FramePlace {
+  std::int64_t frame = 0;
+  std::int64_t row = 0;
+};
 // Decoded frames (F, rows, W, 3) f32 on the device, not clamped, valid during the call: all rows, or those
-// that are dealt to this rank.
-using FrameSink = std::function<absl::Status(const Tensor& frames)>;
+// of a strip, or those that are dealt to this rank (which are placed at row 0).
+using FrameSink = std::function<absl::Status(const Tensor& frames, const FramePlace& place)>;
 
 // How the rows of a picture of so many latent rows are dealt to the ranks. Nothing is without them.
 RowSharding RowsOfRanks(RankGroup* ranks, std::int64_t latent_rows);
 
-// Video latents (C, Lf, Lh, Lw) -> frames, one latent frame at a time. With `rows`, all of its ranks call
-// this.
+// Video latents (C, Lf, Lh, Lw) -> frames, one latent frame at a time, and strip by strip: `strips` of them
+// from the top, all frames of one before the next. With `rows`, all of its ranks call this, without strips.
 absl::Status DecodeVideo(const Runtime& runtime, const VideoVaeConfig& config, const WeightSource& source,
                          PrecisionPolicy policy, const LatentShape& shape, std::span<const float> latents,
-                         const Control& control, const FrameSink& sink, const RowSharding& rows = {});
+                         const Control& control, const FrameSink& sink, int strips = 1,
+                         const RowSharding& rows = {});
 
 }  // namespace ovi

@@ -11,27 +11,12 @@
 #include <utility>
 
 #include "base/status.h"
-#include "kernels/cpu/cpu_backend.h"
-#include "kernels/dry_run_backend.h"
-#include "worker/pipeline/engine.h"
 #include "worker/pipeline/math/resolution.h"
-#include "worker/pipeline/rank_group.h"
-#include "worker/plan/dry_run_communicator.h"
-#include "worker/plan/hollow_weights.h"
 
 namespace ovi {
 namespace {
 
-// Addresses, not memory: more than any device has.
-constexpr std::int64_t kArenaBytes = std::int64_t{1} << 40;
 constexpr double kAspectMax = 4.0;
-
-class NoSink final : public ClipSink {
- public:
-  absl::Status Begin(const ClipInfo&, std::span<const float>) override { return absl::OkStatus(); }
-  absl::Status AddFrames(std::span<const std::uint8_t>) override { return absl::OkStatus(); }
-  absl::Status Finish() override { return absl::OkStatus(); }
-};
 
 absl::StatusOr<FrameSize> Snapped(FrameSize asked, const ModelSpec& spec, Mode mode) {
   return mode == Mode::kT2v ? SnapResolution(asked, spec.video_area) : FirstFrameSize(asked, spec.video_area);
@@ -60,25 +45,15 @@ absl::StatusOr<std::vector<FrameSize>> AsksForLargest(const ModelSpec& spec, Mod
   return largest;
 }
 
-// Words of at least one token each, so that the text encoder gets as many as it takes.
-std::string LongestPrompt(const TextConfig& config) {
-  std::string text;
-  for (std::int64_t word = 0; word < config.text_len; ++word) text += "a ";
-  return text;
-}
-
 absl::StatusOr<ClipRequest> LargestClip(const ModelFolder& model, PrecisionPolicy policy, Mode mode,
                                         FrameSize asked) {
-  const std::string prompt = LongestPrompt(model.text);
   JobSpec job;
   job.mode = mode;
-  job.video_negative_prompt = prompt;
-  job.audio_negative_prompt = prompt;
   job.sample_steps = 1;
   job.video_guidance_scale = 2;  // both passes, whose texts are there together
   job.precision = policy == PrecisionPolicy::kReference ? Precision::kReference : Precision::kAsExecuted;
   job.size = Size{static_cast<int>(asked.height), static_cast<int>(asked.width)};
-  return ResolveClip(job, {.text = prompt}, 0, model,
+  return ResolveClip(job, {.text = "a"}, 0, model,
                      mode == Mode::kI2v ? std::optional<FrameSize>(asked) : std::nullopt);
 }
 
@@ -92,33 +67,6 @@ void Cover(MemoryPlan& plan, const MemoryPlan& other) {
 }
 
 }  // namespace
-
-absl::StatusOr<MemoryPlan> PlanClip(const ModelFolder& model, const ClipRequest& clip,
-                                    const PlannedRank& rank) {
-  const std::unique_ptr<Backend> backend = MakeDryRunBackend(MakeCpuBackend());
-  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
-                       Engine::Create(*backend, kArenaBytes, model, OpenHollowWeights));
-  ClipInputs inputs;
-  if (clip.image_to_video) {
-    inputs.image.resize(static_cast<std::size_t>(3 * clip.size.height * clip.size.width));
-  }
-  MemoryPlan plan;
-  NoSink sink;
-  const int ranks = rank.topology.world_size;
-  const std::unique_ptr<Communicator> world = MakeDryRunCommunicator(rank.rank, ranks, &plan.sent);
-  std::unique_ptr<RankGroup> group;
-  if (ranks > 1) {
-    OVI_ASSIGN_OR_RETURN(group, RankGroup::Make(*world, rank.topology, rank.shares));
-  }
-  OVI_ASSIGN_OR_RETURN(const ClipReport report, rank.rank == 0
-                                                    ? engine->Generate(clip, inputs, {}, sink, group.get())
-                                                    : engine->Assist(clip, inputs, {}, *group));
-  for (const StageReport& stage : report.stages) {
-    plan.stages.push_back({stage.stage, stage.arena_bytes_peak});
-    plan.bytes_peak = std::max(plan.bytes_peak, stage.arena_bytes_peak);
-  }
-  return plan;
-}
 
 absl::StatusOr<MemoryPlan> PlanModel(const ModelFolder& model, PrecisionPolicy policy, Mode mode,
                                      const PlannedRank& rank) {

@@ -1,5 +1,4 @@
-// What a model takes on a device, found by running its own allocations without computing
-// (kernels/dry_run_backend.h): the figures are those of a real run, not estimates.
+// What a model takes on a device, whatever the clip: by clip plans (clip_plan.h) of its largest ones.
 #pragma once
 
 #include <cstdint>
@@ -8,38 +7,10 @@
 #include "absl/status/statusor.h"
 #include "worker/job/job_spec.h"
 #include "worker/model/runtime.h"
-#include "worker/parallel/communicator.h"
-#include "worker/parallel/topology.h"
-#include "worker/pipeline/clip_request.h"
 #include "worker/pipeline/model_folder.h"
-#include "worker/pipeline/progress.h"
+#include "worker/plan/clip_plan.h"
 
 namespace ovi {
-
-// Arena bytes that a stage takes at most.
-struct StageNeed {
-  Stage stage = Stage::kEncode;
-  std::int64_t bytes = 0;
-};
-
-struct MemoryPlan {
-  std::vector<StageNeed> stages;  // encode, denoise, decode
-  // The most of a stage, since no two stages' memory adds up: an arena of so many bytes is enough.
-  std::int64_t bytes_peak = 0;
-  CommunicatorCounts sent;  // to other ranks, over the whole clip
-};
-
-// A rank of a group; alone unless said otherwise.
-struct PlannedRank {
-  Topology topology;
-  int rank = 0;
-  std::vector<int> shares;  // of all ranks (topology.h); empty = all alike
-};
-
-// One clip on one rank, on a device of this machine's kind (the CPU). Exact. Needs the model's files, of
-// whose weights it reads little more than the tables. Errors are those of Engine::Generate.
-absl::StatusOr<MemoryPlan> PlanClip(const ModelFolder& model, const ClipRequest& clip,
-                                    const PlannedRank& rank = {});
 
 // Enough for every clip of the model in this mode and precision whose sides are at most 4 to 1, whatever its
 // prompts say. More elongated ones can take up to a third more: sides are whole tokens, and a thin side is
