@@ -135,7 +135,8 @@ class CpuBackend final : public Backend {
       return std::string(cpu::GemmKernelName(cpu::ChooseGemmKernel(dtype, features)));
     };
     (void)cpu::DnnlEngine();  // sets the instruction set that is asked for next
-    return absl::StrCat("cpu: bf16 ", kernel(DType::kBF16), ", int8 ", kernel(DType::kI8), ", oneDNN isa ",
+    return absl::StrCat("cpu: bf16 ", kernel(DType::kBF16), ", int8 ", kernel(DType::kI8), ", e4m3 ",
+                        kernel(DType::kF8E4M3), ", oneDNN isa ",
                         static_cast<int>(dnnl::get_effective_cpu_isa()));
   }
 

@@ -11,6 +11,7 @@
 #include "kernels/cpu/gemm_onednn.h"
 #include "kernels/cpu/gemm_portable.h"
 #include "kernels/cpu/gemm_vnni.h"
+#include "kernels/cpu/gemm_widened.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/quantise.h"
 #include "kernels/cpu/scratch.h"
@@ -49,10 +50,12 @@ const std::byte* PreparedRow(const GemmWeight& dst, const HostTensor& src, std::
 
 absl::Status PackByRows(const GemmWeight& dst, const HostTensor& src, GemmKernel kernel) {
   // Whole panels a thread: rows of a panel share cache lines.
-  const std::int64_t panel_rows =
-      kernel == GemmKernel::kVnni ? VnniLayout::kPanelRows : AmxLayout::kPanelRows;
+  static_assert(VnniLayout::kPanelRows == WidenedLayout::kPanelRows);
+  const bool wide_panels = kernel == GemmKernel::kVnni || kernel == GemmKernel::kWidened;
+  const std::int64_t panel_rows = wide_panels ? VnniLayout::kPanelRows : AmxLayout::kPanelRows;
   const AmxLayout amx(dst.dtype, dst.n, dst.k);
   const VnniLayout vnni(dst.n, dst.k);
+  const WidenedLayout widened(dst.n, dst.k);
   std::atomic<bool> ok = true;
   ParallelForEach((dst.n + panel_rows - 1) / panel_rows, [&](std::int64_t panel) {
     thread_local Scratch scratch;
@@ -64,6 +67,8 @@ absl::Status PackByRows(const GemmWeight& dst, const HostTensor& src, GemmKernel
         PackAmxRow(amx, row, values, dst.k * ElementBytes(dst.dtype), dst.storage.data);
       } else if (kernel == GemmKernel::kVnni) {
         PackVnniRow(vnni, row, reinterpret_cast<const std::int8_t*>(values), dst.k, dst.storage.data);
+      } else if (kernel == GemmKernel::kWidened) {
+        PackWidenedRow(widened, row, reinterpret_cast<const std::uint8_t*>(values), dst.k, dst.storage.data);
       } else {
         PackPortableRow(dst.dtype, dst.k, row, values, dst.storage.data);
       }
@@ -76,7 +81,9 @@ absl::Status PackByRows(const GemmWeight& dst, const HostTensor& src, GemmKernel
 
 GemmKernel ChooseGemmKernel(DType weight_dtype, const Features& features) {
   if (weight_dtype == DType::kF32) return GemmKernel::kOneDnn;
-  if (weight_dtype == DType::kF8E4M3) return GemmKernel::kPortable;
+  if (weight_dtype == DType::kF8E4M3) {
+    return features.avx512_bf16 ? GemmKernel::kWidened : GemmKernel::kPortable;
+  }
   if (features.amx) return GemmKernel::kAmx;
   if (weight_dtype == DType::kI8) return features.avx512_vnni ? GemmKernel::kVnni : GemmKernel::kPortable;
   return features.avx512 ? GemmKernel::kOneDnn : GemmKernel::kPortable;
@@ -90,6 +97,8 @@ std::string_view GemmKernelName(GemmKernel kernel) {
       return "amx";
     case GemmKernel::kVnni:
       return "vnni";
+    case GemmKernel::kWidened:
+      return "widened";
     case GemmKernel::kPortable:
       return "portable";
   }
@@ -118,6 +127,9 @@ absl::StatusOr<GemmWeight> AllocateGemmWeight(Arena& arena, DType dtype, std::in
       break;
     case GemmKernel::kVnni:
       bytes = VnniLayout(n, k).bytes();
+      break;
+    case GemmKernel::kWidened:
+      bytes = WidenedLayout(n, k).bytes();
       break;
     case GemmKernel::kPortable:
       bytes = PortableGemmBytes(dtype, n, k);
@@ -149,6 +161,8 @@ absl::Status RunGemm(const Gemm& op, GemmKernel kernel) {
       return RunAmxGemm(op);
     case GemmKernel::kVnni:
       return RunVnniGemm(op);
+    case GemmKernel::kWidened:
+      return RunWidenedGemm(op);
     case GemmKernel::kPortable:
       return RunPortableGemm(op);
   }

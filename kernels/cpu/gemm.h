@@ -6,7 +6,7 @@
 //   bf16    with AVX-512        oneDNN: 0.91-0.96 of the VDPBF16PS peak on Zen 5
 //   i8      with AMX            own tiles
 //   i8      with AVX-512 VNNI   own loops (gemm_vnni.h): oneDNN reaches 0.6 of that peak
-//   f8_e4m3 any                 portable loops
+//   f8_e4m3 with AVX-512 BF16   own loops (gemm_widened.h): 0.95-1.0 of oneDNN's bf16 on Zen 4
 //   else                        portable loops (gemm_portable.h): oneDNN's bf16 needs AVX-512, and older
 //                               instructions saturate in its int8
 //
@@ -26,7 +26,7 @@ namespace ovi::cpu {
 
 struct Features;
 
-enum class GemmKernel { kOneDnn, kAmx, kVnni, kPortable };
+enum class GemmKernel { kOneDnn, kAmx, kVnni, kWidened, kPortable };
 GemmKernel ChooseGemmKernel(DType weight_dtype, const Features& features);
 std::string_view GemmKernelName(GemmKernel kernel);
 
@@ -45,7 +45,8 @@ absl::Status PackGemmWeight(const GemmWeight& dst, const HostTensor& src);
 absl::Status RunGemm(const Gemm& op);
 
 // The same with a kernel of the caller's choice, for tests and measurements: all three take the same one, and
-// one that has the dtype: kOneDnn f32 and bf16, kVnni int8, kAmx bf16 and int8, kPortable all but f32.
+// one that has the dtype: kOneDnn f32 and bf16, kVnni int8, kWidened f8_e4m3, kAmx bf16 and int8, kPortable
+// all but f32.
 absl::StatusOr<GemmWeight> AllocateGemmWeight(Arena& arena, DType dtype, std::int64_t n, std::int64_t k,
                                               std::string_view what, GemmKernel kernel);
 absl::Status PackGemmWeight(const GemmWeight& dst, const HostTensor& src, GemmKernel kernel);

@@ -1,19 +1,20 @@
 // Speed of the CPU backend's Gemm on one core against the peak of the same core, measured between the runs.
 //
-//   taskset -c 1 gemm_bench [--m=256,1024] [--rounds=5] [--type=F32|BF16|I8]
-//   [--impl=onednn|amx|vnni|portable]
+//   taskset -c 1 gemm_bench [--m=256,1125] [--rounds=5] [--type=F32|BF16|F8_E4M3|I8]
+//   [--impl=onednn|amx|vnni|widened|portable]
 //
 // OVI_CPU_ISA caps what the kernels may use. Each figure is the best of `rounds`; its peak, the best of the
 // peaks measured around them. The peak is that of the unit the kernel runs on. peak_after is the median of
 // peaks measured within 0.1 ms after a round: a core that lowered its clock for the kernel has hardly raised
-// it yet, so ratio_after is to what the unit could do at the kernel's own clock. Shapes are those of the
-// DiT's layers.
+// it yet, so ratio_after is to what the unit could do at the kernel's own clock. of_bf16 is a
+// quantised matrix's rate to that of a bf16 one, the two run in turn. Shapes are those of the DiT's layers.
 #include <sched.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <memory>
 #include <random>
 #include <string>
 #include <vector>
@@ -36,7 +37,7 @@ using bench::Peak;
 using cpu::GemmKernel;
 
 struct Options {
-  std::vector<std::int64_t> rows = {256, 1024};
+  std::vector<std::int64_t> rows = {256, 1125};  // 1,125: the video tokens of block_bench
   int rounds = 5;
   std::string type;
   std::string impl;  // instead of the kernel the backend would choose
@@ -74,7 +75,8 @@ void PinToThisCore() {
 // of f32).
 Peak ExecutingPeak(DType type, const cpu::Features& features, double milliseconds) {
   const char* unit = bench::PeakUnits().front();  // the widest f32
-  if (type == DType::kBF16 && features.avx512_bf16) unit = features.amx ? "amx_bf16" : "avx512_bf16";
+  if ((type == DType::kBF16 || type == DType::kF8E4M3) && features.avx512_bf16)
+    unit = features.amx ? "amx_bf16" : "avx512_bf16";
   if (type == DType::kI8 && features.avx512_vnni) unit = features.amx ? "amx_i8" : "avx512_vnni_i8";
   return bench::MeasurePeak(unit, milliseconds);
 }
@@ -94,27 +96,31 @@ absl::StatusOr<Tensor> RandomTensor(Arena& arena, DType dtype, const Shape& shap
   return tensor;
 }
 
-struct Timing {
-  double gflops = 0;
-  Peak peak;
-  double peak_after = 0;
+struct Operands {
+  Arena arena;
+  GemmWeight weight;
+  Gemm op;
+  GemmKernel kernel;
 };
 
-absl::StatusOr<Timing> Measure(DType type, GemmKernel kernel, std::int64_t m, const Layer& layer,
-                               int rounds) {
+absl::StatusOr<std::unique_ptr<Operands>> MakeOperands(DType type, GemmKernel kernel, std::int64_t m,
+                                                       const Layer& layer) {
   const auto& [n, k, activation, gated] = layer;
+  const DType a_type = type == DType::kF8E4M3 ? DType::kBF16 : type;
   const DType out_type = type == DType::kF32 ? DType::kF32 : DType::kBF16;
-  Arena arena =
-      test::MakeTestArena((n + 64) * (k + 64) * (ElementBytes(type) + 4) + m * (n + k + 64) * 4 + (1 << 20));
-  OVI_ASSIGN_OR_RETURN(const GemmWeight weight, cpu::AllocateGemmWeight(arena, type, n, k, "w", kernel));
+  auto operands = std::make_unique<Operands>(
+      test::MakeTestArena((n + 64) * (k + 64) * (ElementBytes(type) + 4) + m * (n + k + 64) * 4 + (1 << 20)));
+  Arena& arena = operands->arena;
+  Gemm& op = operands->op;
+  operands->kernel = kernel;
+  OVI_ASSIGN_OR_RETURN(operands->weight, cpu::AllocateGemmWeight(arena, type, n, k, "w", kernel));
   OVI_ASSIGN_OR_RETURN(const Tensor row, RandomTensor(arena, DType::kF32, {n}, 1.0f));
-  Gemm op;
-  OVI_ASSIGN_OR_RETURN(op.a, RandomTensor(arena, type, {m, k}, type == DType::kI8 ? 127.0f : 1.0f));
+  OVI_ASSIGN_OR_RETURN(op.a, RandomTensor(arena, a_type, {m, k}, type == DType::kI8 ? 127.0f : 1.0f));
   if (type == DType::kI8) {
     OVI_ASSIGN_OR_RETURN(op.a_scale, RandomTensor(arena, DType::kF32, {m}, 0.1f));
   }
   OVI_ASSIGN_OR_RETURN(op.out, RandomTensor(arena, out_type, {m, n}, 1.0f));
-  op.weight = &weight;
+  op.weight = &operands->weight;
   op.bias = row;
   op.activation = activation;
   if (gated) {
@@ -122,20 +128,47 @@ absl::StatusOr<Timing> Measure(DType type, GemmKernel kernel, std::int64_t m, co
     op.residual = op.out;
   }
   OVI_ASSIGN_OR_RETURN(const Tensor w, RandomTensor(arena, DType::kF32, {n, k}, 0.1f));
-  OVI_RETURN_IF_ERROR(cpu::PackGemmWeight(weight, {w.data, w.dtype, w.shape}, kernel));
+  OVI_RETURN_IF_ERROR(cpu::PackGemmWeight(operands->weight, {w.data, w.dtype, w.shape}, kernel));
   OVI_RETURN_IF_ERROR(Validate(op));
-  const double operations = 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
+  return operands;
+}
+
+struct Timing {
+  double gflops = 0;
+  Peak peak;
+  double peak_after = 0;
+  double bf16_gflops = 0;  // of the bf16 GEMM, run in turn with a quantised one
+};
+
+absl::StatusOr<double> Seconds(const Operands& operands) {
+  const double start = bench::CpuSeconds();
+  OVI_RETURN_IF_ERROR(cpu::RunGemm(operands.op, operands.kernel));
+  return bench::CpuSeconds() - start;
+}
+
+absl::StatusOr<Timing> Measure(DType type, GemmKernel kernel, std::int64_t m, const Layer& layer,
+                               int rounds) {
+  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<Operands> operands, MakeOperands(type, kernel, m, layer));
+  std::unique_ptr<Operands> bf16;
+  if (IsQuantised(type)) {
+    const GemmKernel bf16_kernel = cpu::ChooseGemmKernel(DType::kBF16, cpu::CpuFeatures());
+    OVI_ASSIGN_OR_RETURN(bf16, MakeOperands(DType::kBF16, bf16_kernel, m, layer));
+  }
+  const double operations = 2.0 * static_cast<double>(m) * static_cast<double>(layer.n * layer.k);
   Timing timing;
   std::vector<double> peaks_after;
   for (int round = 0; round <= rounds; ++round) {
     const Peak here = ExecutingPeak(type, cpu::CpuFeatures(), 1.0);
     if (here.gflops > timing.peak.gflops) timing.peak = here;
-    const double start = bench::CpuSeconds();
-    OVI_RETURN_IF_ERROR(cpu::RunGemm(op, kernel));
-    const double seconds = bench::CpuSeconds() - start;
+    OVI_ASSIGN_OR_RETURN(const double seconds, Seconds(*operands));
     peaks_after.push_back(ExecutingPeak(type, cpu::CpuFeatures(), 0.1).gflops);
-    // The first round warms caches and oneDNN up.
-    if (round > 0) timing.gflops = std::max(timing.gflops, operations / seconds * 1e-9);
+    double bf16_seconds = 0;
+    if (bf16 != nullptr) {
+      OVI_ASSIGN_OR_RETURN(bf16_seconds, Seconds(*bf16));
+    }
+    if (round == 0) continue;  // which warms caches and oneDNN up
+    timing.gflops = std::max(timing.gflops, operations / seconds * 1e-9);
+    if (bf16 != nullptr) timing.bf16_gflops = std::max(timing.bf16_gflops, operations / bf16_seconds * 1e-9);
   }
   std::sort(peaks_after.begin(), peaks_after.end());
   timing.peak_after = peaks_after[peaks_after.size() / 2];
@@ -148,13 +181,17 @@ std::string ResultLine(DType type, GemmKernel kernel, std::int64_t m, const Laye
   const char* tail = layer.gated                                 ? "gate+residual"
                      : layer.activation == Activation::kGeluTanh ? "gelu"
                                                                  : "bias";
+  const std::string of_bf16 =
+      timing->bf16_gflops == 0 ? ""
+                               : absl::StrFormat(", \"bf16_gflops\": %.1f, \"of_bf16\": %.3f",
+                                                 timing->bf16_gflops, timing->gflops / timing->bf16_gflops);
   return absl::StrFormat(
       "{\"dtype\": \"%s\", \"m\": %d, \"n\": %d, \"k\": %d, \"epilogue\": \"%s\", \"impl\": \"%s\", "
       "\"gflops\": %.1f, \"peak\": %.1f, \"peak_unit\": \"%s\", \"ratio\": %.3f, \"peak_after\": %.1f, "
-      "\"ratio_after\": %.3f}",
+      "\"ratio_after\": %.3f%s}",
       std::string(DTypeName(type)), m, layer.n, layer.k, tail, std::string(cpu::GemmKernelName(kernel)),
       timing->gflops, timing->peak.gflops, timing->peak.unit, timing->gflops / timing->peak.gflops,
-      timing->peak_after, timing->gflops / timing->peak_after);
+      timing->peak_after, timing->gflops / timing->peak_after, of_bf16);
 }
 
 bool ParseOptions(int argc, char** argv, Options& options) {
@@ -182,8 +219,8 @@ bool ParseOptions(int argc, char** argv, Options& options) {
 }
 
 GemmKernel KernelFor(DType type, const Options& options) {
-  for (const GemmKernel kernel :
-       {GemmKernel::kOneDnn, GemmKernel::kAmx, GemmKernel::kVnni, GemmKernel::kPortable}) {
+  for (const GemmKernel kernel : {GemmKernel::kOneDnn, GemmKernel::kAmx, GemmKernel::kVnni,
+                                  GemmKernel::kWidened, GemmKernel::kPortable}) {
     if (options.impl == cpu::GemmKernelName(kernel)) return kernel;
   }
   return cpu::ChooseGemmKernel(type, cpu::CpuFeatures());
@@ -193,8 +230,8 @@ int Main(int argc, char** argv) {
   Options options;
   if (!ParseOptions(argc, argv, options)) {
     std::fprintf(stderr,
-                 "usage: gemm_bench [--m=256,1024] [--rounds=5] [--type=F32|BF16|I8] "
-                 "[--impl=onednn|amx|vnni|portable]\n");
+                 "usage: gemm_bench [--m=256,1125] [--rounds=5] [--type=F32|BF16|F8_E4M3|I8] "
+                 "[--impl=onednn|amx|vnni|widened|portable]\n");
     return 2;
   }
 #ifdef _OPENMP
@@ -211,7 +248,7 @@ int Main(int argc, char** argv) {
   }
   std::printf("},\n  \"results\": [");
   comma = "\n    ";
-  for (const DType type : {DType::kF32, DType::kBF16, DType::kI8}) {
+  for (const DType type : {DType::kF32, DType::kBF16, DType::kF8E4M3, DType::kI8}) {
     if (!options.type.empty() && options.type != DTypeName(type)) continue;
     for (const std::int64_t m : options.rows) {
       for (const Layer& layer : kLayers) {

@@ -19,6 +19,7 @@
 #include "kernels/cpu/gemm_amx.h"
 #include "kernels/cpu/gemm_epilogue.h"
 #include "kernels/cpu/gemm_vnni.h"
+#include "kernels/cpu/gemm_widened.h"
 #include "kernels/cpu/parallel.h"
 #include "tests/kernels/test_block.h"
 
@@ -32,7 +33,10 @@ std::vector<GemmKernel> KernelsFor(DType dtype) {
   const cpu::Features& features = cpu::CpuFeatures();
   if (dtype == DType::kF32) return {GemmKernel::kOneDnn};
   std::vector<GemmKernel> kernels = {GemmKernel::kPortable};
-  if (dtype == DType::kF8E4M3) return kernels;
+  if (dtype == DType::kF8E4M3) {
+    if (features.avx512_bf16) kernels.push_back(GemmKernel::kWidened);
+    return kernels;
+  }
   if (dtype == DType::kBF16 && features.avx512) kernels.push_back(GemmKernel::kOneDnn);
   if (dtype == DType::kI8 && features.avx512_vnni) kernels.push_back(GemmKernel::kVnni);
   if (features.amx) kernels.push_back(GemmKernel::kAmx);
@@ -433,6 +437,29 @@ TEST(Gemm, TakesQuantisedRows) {
   }
 }
 
+// Every byte in a row of its own, at another place of K each: subnormals, both zeros and NaN.
+TEST(Gemm, WidensEveryE4M3) {
+  constexpr std::int64_t kBytes = 256;
+  constexpr std::int64_t kK = 37;
+  std::vector<std::uint8_t> w(kBytes * kK, 0);
+  for (std::size_t byte = 0; byte < kBytes; ++byte)
+    w[byte * kK + byte % kK] = static_cast<std::uint8_t>(byte);
+  const OwnedTensor ones(DType::kBF16, {1, kK}, std::vector<float>(kK, 1.0f));
+  for (const GemmKernel kernel : KernelsFor(DType::kF8E4M3)) {
+    SCOPED_TRACE(std::string(cpu::GemmKernelName(kernel)));
+    Arena arena = test::MakeTestArena(1 << 20);
+    const GemmWeight weight = *cpu::AllocateGemmWeight(arena, DType::kF8E4M3, kBytes, kK, "w", kernel);
+    ASSERT_TRUE(cpu::PackGemmWeight(weight, {w.data(), DType::kF8E4M3, {kBytes, kK}}, kernel).ok());
+    const OwnedTensor out(DType::kF32, {1, kBytes});
+    ASSERT_TRUE(cpu::RunGemm({.a = ones.tensor(), .weight = &weight, .out = out.tensor()}, kernel).ok());
+    for (unsigned byte = 0; byte < kBytes; ++byte) {
+      const float value = Float8E4M3ToFloat(static_cast<std::uint8_t>(byte));
+      EXPECT_TRUE(std::isnan(value) ? std::isnan(out.get(byte)) : out.get(byte) == value)
+          << byte << ": " << out.get(byte);
+    }
+  }
+}
+
 TEST(Gemm, RefusesAWeightSourceOfAnotherShapeOrDtype) {
   Arena arena = test::MakeTestArena(1 << 20);
   const GemmWeight weight = *cpu::AllocateGemmWeight(arena, DType::kF32, 5, 7, "w");
@@ -537,6 +564,25 @@ TEST(VnniLayout, PanelsTileTheWeightWithoutGapsOrOverlap) {
   }
 }
 
+TEST(WidenedLayout, PanelsTileTheWeightWithoutGapsOrOverlap) {
+  using cpu::WidenedLayout;
+  for (const Size& size : {Size{0, 1, 1}, Size{0, 49, 31}, Size{0, 800, 1111}, Size{0, 3072, 3072},
+                           Size{0, 14'336, 3072}, Size{0, 3072, 14'336}, Size{0, 262'144, 16'384}}) {
+    const WidenedLayout layout(size.n, size.k);
+    std::int64_t next = 0;
+    for (std::int64_t panel = 0; panel < layout.panels(); ++panel) {
+      for (std::int64_t block = 0; block < layout.blocks(); ++block) {
+        ASSERT_LE(layout.BlockSteps(block), WidenedLayout::kBlockSteps);
+        ASSERT_GE(layout.BlockSteps(block), 1);
+        ASSERT_EQ(layout.Offset(panel, layout.BlockBegin(block)), next);
+        next += layout.BlockSteps(block) * WidenedLayout::kPanelStepValues;
+      }
+    }
+    EXPECT_EQ(next, layout.bytes());
+    EXPECT_GE(next, size.n * size.k);  // the last size: 4.3e9
+  }
+}
+
 TEST(GemmKernels, FollowTheProcessor) {
   const cpu::Features old{};
   cpu::Features avx512{};
@@ -552,6 +598,9 @@ TEST(GemmKernels, FollowTheProcessor) {
   EXPECT_EQ(cpu::ChooseGemmKernel(DType::kI8, vnni), GemmKernel::kVnni);
   EXPECT_EQ(cpu::ChooseGemmKernel(DType::kI8, avx512), GemmKernel::kPortable);
   EXPECT_EQ(cpu::ChooseGemmKernel(DType::kBF16, old), GemmKernel::kPortable);
+  EXPECT_EQ(cpu::ChooseGemmKernel(DType::kF8E4M3, amx), GemmKernel::kWidened);
+  EXPECT_EQ(cpu::ChooseGemmKernel(DType::kF8E4M3, vnni), GemmKernel::kWidened);
+  EXPECT_EQ(cpu::ChooseGemmKernel(DType::kF8E4M3, avx512), GemmKernel::kPortable);
 }
 
 }  // namespace
