@@ -10,7 +10,6 @@
 #include "worker/weights/torch_file.h"
 
 namespace ovi {
-
 namespace {
 
 absl::StatusOr<std::unique_ptr<TensorTable>> ParseTable(WeightBytes file) {
