@@ -62,6 +62,14 @@ std::size_t FittingBytes(std::string_view text, int columns) {
   return at;
 }
 
+// "stage   [###...] ".
+std::string Bar(std::string_view stage, std::int64_t done, std::int64_t all, int width) {
+  const std::int64_t shown = std::clamp<std::int64_t>(done, 0, std::max<std::int64_t>(all, 0));
+  const auto filled = static_cast<std::size_t>(all > 0 ? width * shown / all : 0);
+  return absl::StrFormat("%-8s[%s%s] ", std::string(stage), std::string(filled, '#'),
+                         std::string(static_cast<std::size_t>(width) - filled, '.'));
+}
+
 }  // namespace
 
 std::string FormatSeconds(double seconds) {
@@ -90,10 +98,17 @@ std::string FormatPace(const StepProgress& progress) {
 }
 
 std::string FormatBar(const StepProgress& progress, int width) {
-  const std::int64_t step = std::clamp(progress.step, 0, std::max(progress.steps, 0));
-  const auto filled = static_cast<std::size_t>(progress.steps > 0 ? width * step / progress.steps : 0);
-  return absl::StrFormat("%-8s[%s%s] %s", std::string(progress.stage), std::string(filled, '#'),
-                         std::string(static_cast<std::size_t>(width) - filled, '.'), FormatPace(progress));
+  return Bar(progress.stage, progress.step, progress.steps, width) + FormatPace(progress);
+}
+
+std::string FormatBytePace(const ByteProgress& progress) {
+  std::string text = absl::StrCat(FormatBytes(progress.done), " of ", FormatBytes(progress.bytes));
+  if (progress.seconds_left > 0) absl::StrAppend(&text, "  ETA ", FormatSeconds(progress.seconds_left));
+  return text;
+}
+
+std::string FormatByteBar(const ByteProgress& progress, int width) {
+  return Bar(progress.stage, progress.done, progress.bytes, width) + FormatBytePace(progress);
 }
 
 std::string OneLine(std::string_view text, std::size_t bytes_max) {

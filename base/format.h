@@ -28,6 +28,19 @@ std::string FormatPace(const StepProgress& progress);
 // "denoise [######......] 6/12  0.12 s/step  ETA 0:01" with `width` characters between the brackets.
 std::string FormatBar(const StepProgress& progress, int width);
 
+struct ByteProgress {
+  std::string_view stage;
+  std::int64_t done = 0;
+  std::int64_t bytes = 0;
+  double seconds_left = 0;  // 0 while unknown
+};
+
+// "1.2 GiB of 11.7 GiB  ETA 0:40"; the last only once known.
+std::string FormatBytePace(const ByteProgress& progress);
+
+// "convert [######......] 1.2 GiB of 11.7 GiB  ETA 0:40".
+std::string FormatByteBar(const ByteProgress& progress, int width);
+
 // Text from outside (prompts, paths, messages of libraries) as one line that cannot steer a terminal: control
 // characters become blanks; what is longer than `bytes_max` is cut between characters and gets "...".
 std::string OneLine(std::string_view text, std::size_t bytes_max = std::string_view::npos);

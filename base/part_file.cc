@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/disk.h"
 
 namespace ovi {
 
@@ -56,12 +57,7 @@ absl::Status PartFile::Commit() {
   if (::fsync(fd_.get()) != 0) return Failure("sync", errno);
   if (::rename(part_path_.c_str(), path_.c_str()) != 0) return Failure("rename", errno);
   committed_ = true;
-  // The new name outlives a power loss only once its folder is synced; some file systems refuse that,
-  // harmlessly.
-  const std::size_t slash = path_.rfind('/');
-  const std::string folder = slash == std::string::npos ? "." : path_.substr(0, slash + 1);
-  const UniqueFd folder_fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (folder_fd.valid()) ::fsync(folder_fd.get());
+  SyncFolder(FolderOf(path_));  // the new name outlives a power loss only so
   return absl::OkStatus();
 }
 

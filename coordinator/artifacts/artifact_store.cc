@@ -13,6 +13,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "base/disk.h"
 #include "base/log.h"
 #include "base/sha256.h"
 #include "base/status.h"

@@ -21,6 +21,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/disk.h"
 #include "coordinator/artifacts/disk_space.h"
 #include "coordinator/artifacts/input_store.h"
 #include "coordinator/artifacts/stored_file.h"

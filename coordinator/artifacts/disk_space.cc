@@ -1,23 +1,12 @@
 #include "coordinator/artifacts/disk_space.h"
 
-#include <sys/statvfs.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 
 namespace ovi {
-
-absl::StatusOr<std::int64_t> DiskBytesFree(const std::string& folder) {
-  struct statvfs info {};
-  if (::statvfs(folder.c_str(), &info) != 0) {
-    return absl::ErrnoToStatus(errno, absl::StrCat(folder, ": cannot tell how much is free"));
-  }
-  return static_cast<std::int64_t>(info.f_bavail) * static_cast<std::int64_t>(info.f_frsize);
-}
 
 DiskSpace::DiskSpace(std::string folder, std::int64_t bytes_free_min, BytesFree bytes_free)
     : folder_(std::move(folder)), bytes_free_min_(bytes_free_min), bytes_free_(std::move(bytes_free)) {}

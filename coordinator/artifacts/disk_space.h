@@ -12,9 +12,6 @@
 
 namespace ovi {
 
-// Bytes that an unprivileged process may still write on the disk `folder` is on.
-absl::StatusOr<std::int64_t> DiskBytesFree(const std::string& folder);
-
 class DiskReservation;
 
 // Thread-safe. Must outlive its reservations.

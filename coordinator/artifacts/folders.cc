@@ -1,8 +1,6 @@
 #include "coordinator/artifacts/folders.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -10,8 +8,8 @@
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
+#include "base/disk.h"
 #include "base/log.h"
-#include "base/unique_fd.h"
 
 namespace ovi {
 
@@ -32,11 +30,6 @@ absl::Status MakeFolder(const std::string& path, const std::string& parent) {
   if (error == EEXIST && ::stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode)) return absl::OkStatus();
   errno = error;
   return FolderError(path, "create the folder");
-}
-
-void SyncFolder(const std::string& folder) {
-  const UniqueFd fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (fd.valid()) ::fsync(fd.get());
 }
 
 std::vector<std::string> NamesIn(const std::string& folder) {

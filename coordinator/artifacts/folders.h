@@ -14,9 +14,6 @@ absl::Status FolderError(const std::string& path, const char* doing);
 // Creates the folder `path` in `parent`, for its owner only, unless it is there.
 absl::Status MakeFolder(const std::string& path, const std::string& parent);
 
-// Names in it are on disk then. Some file systems refuse that, harmlessly.
-void SyncFolder(const std::string& folder);
-
 // Sorted; none when the folder does not exist.
 std::vector<std::string> NamesIn(const std::string& folder);
 

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/disk.h"
 #include "base/sha256.h"
 #include "base/status.h"
 #include "base/text.h"

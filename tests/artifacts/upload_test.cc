@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "base/disk.h"
 #include "tests/artifacts/files.h"
 
 namespace ovi {

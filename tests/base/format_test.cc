@@ -42,6 +42,14 @@ TEST(Format, DrawsTheBar) {
   for (const auto& row : rows) EXPECT_EQ(FormatBar(row.progress, 12), row.text);
 }
 
+TEST(Format, DrawsTheBarOfBytes) {
+  const std::int64_t gib = std::int64_t{1} << 30;
+  EXPECT_EQ(FormatByteBar({"convert", 3 * gib, 12 * gib, 40}, 12),
+            "convert [###.........] 3.0 GiB of 12.0 GiB  ETA 0:40");
+  EXPECT_EQ(FormatByteBar({"convert", 0, 512, 0}, 12), "convert [............] 0 B of 512 B");
+  EXPECT_EQ(FormatByteBar({"convert", 600, 512, 0}, 12), "convert [############] 600 B of 512 B");
+}
+
 TEST(Format, WritesBytes) {
   const struct {
     std::int64_t bytes;

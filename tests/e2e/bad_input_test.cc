@@ -3,10 +3,7 @@
 // Exit code 2: known before the work begins (options, job, model files, image, folder, ffmpeg). 1: failed at
 // work.
 #include <gtest/gtest.h>
-#include <sys/mount.h>
 
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -14,6 +11,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "tests/e2e/worker_process.h"
+#include "tests/mount.h"
 #include "tests/pipeline/mini_model.h"
 
 namespace ovi {
@@ -351,28 +349,6 @@ TEST_P(BadInputTest, IsRefusedInOneLineThatNamesIt) {
 
 INSTANTIATE_TEST_SUITE_P(Worker, BadInputTest, testing::ValuesIn(BadInputs()),
                          [](const testing::TestParamInfo<BadInput>& row) { return row.param.name; });
-
-// A file system of `options` mounted on `folder` for as long as this lives.
-class Mount {
- public:
-  Mount(std::string folder, unsigned long flags, const char* options) : folder_(std::move(folder)) {
-    fs::create_directories(folder_);
-    mounted_ = ::mount("tmpfs", folder_.c_str(), "tmpfs", flags, options) == 0;
-    if (!mounted_) reason_ = std::strerror(errno);
-  }
-  ~Mount() {
-    if (mounted_) ::umount2(folder_.c_str(), MNT_DETACH);
-  }
-  Mount(const Mount&) = delete;
-  Mount& operator=(const Mount&) = delete;
-
-  bool mounted() const { return mounted_; }
-  const std::string& reason() const { return reason_; }
-
- private:
-  std::string folder_, reason_;
-  bool mounted_ = false;
-};
 
 TEST(FullDisk, FailsInOneLineAndLeavesNothing) {
   const TempFolder folder;

@@ -30,7 +30,8 @@ TEST(Cli, TellsItsVersion) {
 }
 
 TEST(Cli, ExplainsItself) {
-  const std::vector<std::string> commands[] = {{"--help"}, {"generate", "--help"}, {"inspect", "--help"}};
+  const std::vector<std::string> commands[] = {
+      {"--help"}, {"generate", "--help"}, {"inspect", "--help"}, {"convert", "--help"}};
   for (const std::vector<std::string>& args : commands) {
     const WorkerRun run = RunWorker(args);
     EXPECT_EQ(run.exit_code, 0);

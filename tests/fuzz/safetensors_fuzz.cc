@@ -4,11 +4,12 @@
 #include <cstdint>
 
 #include "worker/weights/convert.h"
+#include "worker/weights/row_scales.h"
 #include "worker/weights/safetensors.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const auto source = ovi::ParseSafetensors({"input", std::as_bytes(std::span(data, size)), nullptr});
-  if (!source.ok()) return 0;
+  if (!source.ok() || !ovi::AttachRowScales(**source).ok()) return 0;
   for (const ovi::TensorInfo& info : (*source)->List()) ovi::ToFloats(*(*source)->Find(info.name));
   return 0;
 }

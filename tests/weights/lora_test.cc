@@ -229,6 +229,35 @@ TEST_F(Lora, LeavesAllElseAsItIs) {
   EXPECT_EQ(merged->Find("nope").status().code(), absl::StatusCode::kNotFound);
 }
 
+TEST_F(Lora, MergesIntoAQuantisedBase) {
+  const PairValues pair = PairOf(2, 5);
+  const std::vector<float> scales = {0.5F, 1, 2, 0.25F, 4, 0};
+  for (const DType dtype : {DType::kF8E4M3, DType::kI8}) {
+    SCOPED_TRACE(std::string(DTypeName(dtype)));
+    std::vector<float> stored;
+    std::vector<double> expected;
+    for (std::size_t i = 0; i < base_.size(); ++i) {
+      stored.push_back(base_[i] * 8);
+      expected.push_back(static_cast<double>(stored.back() * scales[i / kColumns]));
+    }
+    AddReference(pair, 1, expected);
+    absl::StatusOr<std::unique_ptr<WeightSource>> base =
+        OpenWeights(Save(TensorFile()
+                             .Add(kTarget, {kRows, kColumns}, stored, dtype)
+                             .Add(kTarget + "_scale", {kRows}, scales)));
+    ASSERT_TRUE(base.ok()) << base.status();
+    const std::unique_ptr<WeightSource> merged = MergeLoras(*std::move(base), {Open(SavePair(pair))});
+    const absl::StatusOr<HostTensor> tensor = merged->Find(kTarget);
+    ASSERT_TRUE(tensor.ok()) << tensor.status();
+    EXPECT_EQ(tensor->dtype, DType::kF32);
+    EXPECT_EQ(tensor->row_scale, nullptr);
+    ExpectNear(ToFloats(*tensor), expected);
+    const std::vector<TensorInfo> list = merged->List();
+    ASSERT_EQ(list.size(), 1u);
+    EXPECT_FALSE(list[0].is_scaled);
+  }
+}
+
 TEST_F(Lora, TensorsOutliveTheNextOneAndTheSource) {
   std::unique_ptr<WeightSource> merged = MergeLoras(Base(), {Open(SavePair(PairOf(2, 1)))});
   const absl::StatusOr<HostTensor> first = merged->Find(kTarget);
@@ -303,7 +332,7 @@ TEST_F(Lora, RefusesABaseItCannotAddTo) {
     const char* message;
   } rows[] = {
       {"quantised", TensorFile().Add(kTarget, {kRows, kColumns}, std::vector<float>(24, 1), DType::kI8),
-       "is I8; adapters can be merged into floating point only"},
+       "is I8; adapters can be merged into floating point and quantised matrices with scales only"},
       {"another size", TensorFile().Add(kTarget, {2, 2}, {1, 2, 3, 4}),
        "has 4 values, the adapter changes 24"},
   };

@@ -4,9 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
-#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -18,6 +16,8 @@
 #include "base/status.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/parallel.h"
+#include "worker/cli/exit_codes.h"
+#include "worker/cli/interrupt.h"
 #include "worker/cli/plan.h"
 #include "worker/cli/reporter.h"
 #include "worker/cli/tensor_dump.h"
@@ -32,20 +32,6 @@ namespace ovi {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr int kExitFailed = 1;
-constexpr int kExitUsage = 2;
-constexpr int kExitInterrupted = 130;
-
-std::atomic<bool> interrupted{false};
-static_assert(std::atomic<bool>::is_always_lock_free,
-              "the signal handler below may only touch lock-free atomics");
-
-// The first signal asks politely; a second one ends the process by the default action.
-void OnSignal(int signal) {
-  interrupted.store(true, std::memory_order_relaxed);
-  std::signal(signal, SIG_DFL);
-}
 
 // Bytes of memory the system could give us now.
 std::int64_t AvailableMemory() {
@@ -132,7 +118,7 @@ class Run {
     Mp4Sink sink(VideoPath(plan_, clip, item, paths_), ClipMetadata(plan_.model.spec, plan_.job, clip, item));
     const auto begin = std::chrono::steady_clock::now();
     const Control control{.on_progress = [this](const Progress& progress) { reporter_.Step(progress); },
-                          .cancelled = &interrupted};
+                          .cancelled = &Interrupted()};
     DumpingSink dumping(sink, dump);
     OVI_ASSIGN_OR_RETURN(const ClipReport report, engine_->Generate(clip, inputs, control, dumping));
     if (!options_.dump.empty()) OVI_RETURN_IF_ERROR(dump.Write(options_.dump, report.latents));
@@ -158,8 +144,7 @@ std::unique_ptr<Reporter> ReporterFor(const GenerateOptions& options) {
 }  // namespace
 
 int RunGenerate(const GenerateOptions& options) {
-  std::signal(SIGINT, OnSignal);
-  std::signal(SIGTERM, OnSignal);
+  ListenForInterrupts();
   if (options.threads > 0) cpu::SetThreadCount(options.threads);
   const std::unique_ptr<Reporter> reporter = ReporterFor(options);
   absl::StatusOr<Plan> plan = MakePlan(options);
@@ -172,7 +157,7 @@ int RunGenerate(const GenerateOptions& options) {
   Run run(options, *std::move(plan), *reporter);
   const absl::Status status = run.All();
   if (status.ok()) return 0;
-  if (interrupted.load() || absl::IsCancelled(status)) {
+  if (Interrupted().load() || absl::IsCancelled(status)) {
     reporter->Failed(absl::StrCat("interrupted; ", run.title().index, " of ", run.title().count,
                                   run.title().count == 1 ? " video" : " videos", " finished"));
     return kExitInterrupted;

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/small_file.h"
 #include "base/status.h"
+#include "worker/cli/exit_codes.h"
 #include "worker/cli/print_error.h"
 #include "worker/model/fusion_params.h"
 #include "worker/pipeline/model_folder.h"
@@ -46,7 +47,7 @@ int RunInspect(const InspectOptions& options) {
   const absl::StatusOr<std::string> table = Inspect(options);
   if (!table.ok()) {
     PrintError({table.status().message().data(), table.status().message().size()});
-    return 1;
+    return kExitFailed;
   }
   std::fputs(table->c_str(), stdout);
   return 0;

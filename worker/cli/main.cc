@@ -1,12 +1,15 @@
-// ovi-worker: makes clips on this machine, alone or as a rank of a cluster's group, and looks into checkpoint
-// files.
+// ovi-worker: makes clips on this machine, alone or as a rank of a cluster's group, looks into checkpoint
+// files, and converts them.
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <string>
 
+#include "worker/cli/convert.h"
+#include "worker/cli/exit_codes.h"
 #include "worker/cli/generate.h"
 #include "worker/cli/inspect.h"
 #include "worker/cli/print_error.h"
@@ -23,9 +26,6 @@ void LetThreadsSleep(char** argv) {
   setenv("OMP_WAIT_POLICY", "passive", 1);
   execv("/proc/self/exe", argv);  // returns only where it fails; then it runs as it is
 }
-
-// Exit codes that scripts rely on: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
-constexpr int kExitUsage = 2;
 
 // What CLI11 says, except that it calls a misspelt subcommand a missing one.
 std::string UsageMessage(const CLI::App& app, const CLI::ParseError& error) {
@@ -69,6 +69,24 @@ CLI::App* AddInspectCommand(CLI::App& app, ovi::InspectOptions& options) {
   return command;
 }
 
+CLI::App* AddConvertCommand(CLI::App& app, ovi::ConvertOptions& options) {
+  CLI::App* command =
+      app.add_subcommand("convert", "Write a model's transformer in one byte a weight (docs/vram.md)");
+  command
+      ->add_option("--model", options.model, "model folder, folder of downloaded weights, or a model's name")
+      ->required();
+  command->add_option("--model-name", options.model_name,
+                      "which model a folder of downloaded weights is meant for (default: 960x960_5s)");
+  command->add_option("--format", options.format, "fp8 or int8")
+      ->required()
+      ->check(CLI::IsMember({"fp8", "int8"}));
+  command->add_option("--out", options.out,
+                      "file to write (default: one in the cache folder, see OVI_CACHE_DIR)");
+  command->add_option("--threads", options.threads, "threads (default: all cores)")
+      ->check(CLI::Range(1, 1024));
+  return command;
+}
+
 CLI::App* AddGroupCommand(CLI::App& app, ovi::GroupOptions& options) {
   CLI::App* command = app.add_subcommand(
       "group", "Serve a coordinator's jobs as one rank of a group; agents start it, under mpirun");
@@ -81,22 +99,26 @@ int Run(int argc, char** argv) {
   CLI::App app{"Ovi worker: a prompt becomes a video with sound", "ovi-worker"};
   app.set_version_flag("--version", "ovi-worker " OVI_VERSION);
   app.require_subcommand(1);
+  ovi::ConvertOptions convert;
   ovi::GenerateOptions generate;
   ovi::GroupOptions group;
   ovi::InspectOptions inspect;
   CLI::App* generate_command = AddGenerateCommand(app, generate);
   CLI::App* group_command = AddGroupCommand(app, group);
   AddInspectCommand(app, inspect);
+  CLI::App* convert_command = AddConvertCommand(app, convert);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
-    ovi::PrintError(UsageMessage(app, error) + (generate_command->parsed()
-                                                    ? "; see ovi-worker generate --help"
-                                                    : "; see ovi-worker --help"));
-    return kExitUsage;
+    const char* help = generate_command->parsed()  ? "; see ovi-worker generate --help"
+                       : convert_command->parsed() ? "; see ovi-worker convert --help"
+                                                   : "; see ovi-worker --help";
+    ovi::PrintError(UsageMessage(app, error) + help);
+    return ovi::kExitUsage;
   }
   if (group_command->parsed()) return ovi::RunGroup(group);
+  if (convert_command->parsed()) return ovi::RunConvert(convert);
   return generate_command->parsed() ? ovi::RunGenerate(generate) : ovi::RunInspect(inspect);
 }
 
@@ -108,6 +130,6 @@ int main(int argc, char** argv) {
     return Run(argc, argv);
   } catch (const std::exception& error) {  // out of memory, above all
     ovi::PrintError(error.what());
-    return 1;
+    return ovi::kExitFailed;
   }
 }

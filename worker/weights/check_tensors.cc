@@ -26,28 +26,31 @@ void Describe(const std::vector<std::string>& found, std::string_view kind, std:
 
 absl::Status CheckTensors(const WeightSource& source, const std::vector<TensorSpec>& expected) {
   const std::vector<TensorInfo> list = source.List();
-  std::map<std::string_view, const Shape*> left;  // in the file, not yet expected
-  for (const TensorInfo& info : list) left.emplace(info.name, &info.shape);
+  std::map<std::string_view, const TensorInfo*> left;  // in the file, not yet expected
+  for (const TensorInfo& info : list) left.emplace(info.name, &info);
 
-  std::vector<std::string> missing, reshaped, unexpected;
+  std::vector<std::string> missing, reshaped, unexpected, unscaled;
   for (const TensorSpec& spec : expected) {
     const auto found = left.find(spec.name);
     if (found == left.end()) {
       missing.push_back(Printable(spec.name));
       continue;
     }
-    if (!(*found->second == spec.shape)) {
-      reshaped.push_back(absl::StrCat(Printable(spec.name), " is ", found->second->ToString(), ", expected ",
+    const TensorInfo& info = *found->second;
+    if (!(info.shape == spec.shape)) {
+      reshaped.push_back(absl::StrCat(Printable(spec.name), " is ", info.shape.ToString(), ", expected ",
                                       spec.shape.ToString()));
     }
+    if (info.dtype == DType::kI8 && !info.is_scaled) unscaled.push_back(Printable(spec.name));
     left.erase(found);
   }
-  for (const auto& [name, shape] : left) unexpected.push_back(Printable(name));
+  for (const auto& [name, info] : left) unexpected.push_back(Printable(name));
 
   std::vector<std::string> parts;
   Describe(missing, "missing", parts);
   Describe(unexpected, "unexpected", parts);
   Describe(reshaped, "of another shape", parts);
+  Describe(unscaled, "of I8 without scales", parts);
   if (parts.empty()) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat(source.path(), ": not the expected model: ", absl::StrJoin(parts, ", ")));

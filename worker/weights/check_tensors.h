@@ -14,9 +14,9 @@ struct TensorSpec {
   Shape shape;
 };
 
-// OK when the file has the expected names (each given once), in any dtype, with these shapes and no others.
-// Otherwise INVALID_ARGUMENT with the file, how many tensors are missing, unexpected or of another shape, and
-// the first of each.
+// OK when the file has the expected names (each given once), with these shapes and no others, in any dtype
+// but I8 without scales, which are no values. Otherwise INVALID_ARGUMENT with the file, how many tensors are
+// missing, unexpected, of another shape or without scales, and the first of each.
 absl::Status CheckTensors(const WeightSource& source, const std::vector<TensorSpec>& expected);
 
 }  // namespace ovi

@@ -76,16 +76,23 @@ nlohmann::ordered_json AdapterJson(const AdapterKind& kind, const std::string& p
   return json;
 }
 
+// "F8_E4M3 scaled": a quantised matrix with a scale a row.
+std::string DTypeText(const TensorInfo& info) {
+  return absl::StrCat(std::string(DTypeName(info.dtype)), info.is_scaled ? " scaled" : "");
+}
+
 std::string AsText(const WeightSource& source, const std::vector<TensorInfo>& list,
                    const std::vector<TensorSpec>* model) {
-  std::size_t name_width = 4, shape_width = 5;
+  std::size_t name_width = 4, dtype_width = 7, shape_width = 5;
   for (const TensorInfo& info : list) {
     name_width = std::max(name_width, Printable(info.name).size());
+    dtype_width = std::max(dtype_width, DTypeText(info).size());
     shape_width = std::max(shape_width, info.shape.ToString().size());
   }
   const int names = static_cast<int>(name_width), shapes = static_cast<int>(shape_width);
+  const int dtypes = static_cast<int>(dtype_width);
   std::string text =
-      absl::StrFormat("%-*s  %-7s  %-*s  %s\n", names, "NAME", "DTYPE", shapes, "SHAPE", "BYTES");
+      absl::StrFormat("%-*s  %-*s  %-*s  %s\n", names, "NAME", dtypes, "DTYPE", shapes, "SHAPE", "BYTES");
   struct Total {
     std::int64_t tensors = 0, elements = 0, bytes = 0;
     void Add(const TensorInfo& info) {
@@ -97,8 +104,8 @@ std::string AsText(const WeightSource& source, const std::vector<TensorInfo>& li
   std::map<std::string, Total> by_dtype;
   Total all;
   for (const TensorInfo& info : list) {
-    const std::string dtype(DTypeName(info.dtype));
-    absl::StrAppendFormat(&text, "%-*s  %-7s  %-*s  %d\n", names, Printable(info.name), dtype, shapes,
+    const std::string dtype = DTypeText(info);
+    absl::StrAppendFormat(&text, "%-*s  %-*s  %-*s  %d\n", names, Printable(info.name), dtypes, dtype, shapes,
                           info.shape.ToString(), info.bytes);
     by_dtype[dtype].Add(info);
     all.Add(info);
@@ -126,6 +133,7 @@ std::string AsJson(const WeightSource& source, const std::vector<TensorInfo>& li
     for (int axis = 0; axis < info.shape.rank(); ++axis) shape.push_back(info.shape[axis]);
     tensors.push_back(
         {{"name", info.name}, {"dtype", DTypeName(info.dtype)}, {"shape", shape}, {"bytes", info.bytes}});
+    if (info.is_scaled) tensors.back()["scaled"] = true;
     bytes += info.bytes;
   }
   nlohmann::ordered_json document;

@@ -110,6 +110,7 @@ class MergedSource final : public WeightSource {
     for (TensorInfo& info : list) {
       if (ChangesOf(info.name).empty()) continue;
       info.dtype = DType::kF32;
+      info.is_scaled = false;
       info.bytes = info.shape.elements() * ElementBytes(info.dtype);
     }
     return list;
@@ -141,10 +142,12 @@ class MergedSource final : public WeightSource {
   absl::Status CheckBase(const HostTensor& tensor, std::string_view name,
                          const std::vector<const LoraChange*>& changes) const {
     constexpr std::array kFloats = {DType::kF32, DType::kBF16, DType::kF16, DType::kF8E4M3};
-    if (std::find(kFloats.begin(), kFloats.end(), tensor.dtype) == kFloats.end()) {
-      return absl::InvalidArgumentError(absl::StrCat(path(), ": ", Printable(name), " is ",
-                                                     std::string(DTypeName(tensor.dtype)),
-                                                     "; adapters can be merged into floating point only"));
+    const bool is_float = std::find(kFloats.begin(), kFloats.end(), tensor.dtype) != kFloats.end();
+    if (!is_float && tensor.row_scale == nullptr) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(path(), ": ", Printable(name), " is ", std::string(DTypeName(tensor.dtype)),
+                       "; adapters can be merged into floating point and quantised matrices "
+                       "with scales only"));
     }
     for (const LoraChange* change : changes) {
       if (Elements(*change) == tensor.elements()) continue;

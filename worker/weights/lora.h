@@ -51,9 +51,8 @@ std::string UnmatchedWarning(const LoraAdapter& adapter);
 // returns f32, for the network to round to its own format once. Tensors that no adapter changes are those of
 // `base`. Nothing is kept: each Find of a changed tensor computes it anew, and holds no other.
 //
-// `base` has the tensors of the model that the adapters were opened for. Its values must be plain: a
-// quantised file's scales belong into a source below this one. Find refuses to change integers
-// (INVALID_ARGUMENT).
+// `base` has the tensors of the model that the adapters were opened for, plain or quantised with scales. Find
+// refuses to change integers without (INVALID_ARGUMENT).
 std::unique_ptr<WeightSource> MergeLoras(std::unique_ptr<WeightSource> base,
                                          std::vector<LoraAdapter> adapters);
 

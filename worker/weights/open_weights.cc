@@ -5,10 +5,20 @@
 #include "absl/strings/str_cat.h"
 #include "base/mapped_file.h"
 #include "base/status.h"
+#include "worker/weights/row_scales.h"
 #include "worker/weights/safetensors.h"
 #include "worker/weights/torch_file.h"
 
 namespace ovi {
+namespace {
+
+absl::StatusOr<std::unique_ptr<TensorTable>> ParseTable(WeightBytes file) {
+  if (IsTorchZip(file.bytes)) return ParseTorchZip(std::move(file));
+  if (IsTorchLegacy(file.bytes)) return ParseTorchLegacy(std::move(file));
+  return ParseSafetensors(std::move(file));
+}
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<WeightSource>> OpenWeights(const std::string& path) {
   OVI_ASSIGN_OR_RETURN(const std::shared_ptr<const MappedFile> file, MappedFile::Open(path));
@@ -17,9 +27,9 @@ absl::StatusOr<std::unique_ptr<WeightSource>> OpenWeights(const std::string& pat
 
 absl::StatusOr<std::unique_ptr<WeightSource>> ParseWeights(WeightBytes file) {
   if (file.bytes.empty()) return absl::InvalidArgumentError(absl::StrCat(file.path, ": the file is empty"));
-  if (IsTorchZip(file.bytes)) return ParseTorchZip(std::move(file));
-  if (IsTorchLegacy(file.bytes)) return ParseTorchLegacy(std::move(file));
-  return ParseSafetensors(std::move(file));
+  OVI_ASSIGN_OR_RETURN(std::unique_ptr<TensorTable> table, ParseTable(std::move(file)));
+  if (absl::Status status = AttachRowScales(*table); !status.ok()) return Annotate(status, table->path());
+  return table;
 }
 
 }  // namespace ovi

@@ -80,7 +80,7 @@ absl::Status CheckCover(std::vector<SafetensorsEntry> entries, std::int64_t data
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::unique_ptr<WeightSource>> Parse(WeightBytes file) {
+absl::StatusOr<std::unique_ptr<TensorTable>> Parse(WeightBytes file) {
   ByteReader reader(file.bytes);
   const std::optional<std::uint64_t> header_bytes = reader.Read<std::uint64_t>();
   if (!header_bytes) {
@@ -116,9 +116,9 @@ absl::StatusOr<std::unique_ptr<WeightSource>> Parse(WeightBytes file) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<WeightSource>> ParseSafetensors(WeightBytes file) {
+absl::StatusOr<std::unique_ptr<TensorTable>> ParseSafetensors(WeightBytes file) {
   const std::string path = file.path;
-  absl::StatusOr<std::unique_ptr<WeightSource>> source = Parse(std::move(file));
+  absl::StatusOr<std::unique_ptr<TensorTable>> source = Parse(std::move(file));
   if (!source.ok()) return Annotate(source.status(), path);
   return source;
 }

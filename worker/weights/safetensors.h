@@ -5,13 +5,12 @@
 
 #include "absl/status/statusor.h"
 #include "worker/weights/tensor_table.h"
-#include "worker/weights/weight_source.h"
 
 namespace ovi {
 
 // Tensors are views of `file`. Strict as the format is: the data section is covered by the tensors exactly,
 // without overlap, hole or rest. INVALID_ARGUMENT names the file, the tensor and the field. Nothing outside
 // `file` is read.
-absl::StatusOr<std::unique_ptr<WeightSource>> ParseSafetensors(WeightBytes file);
+absl::StatusOr<std::unique_ptr<TensorTable>> ParseSafetensors(WeightBytes file);
 
 }  // namespace ovi

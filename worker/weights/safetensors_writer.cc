@@ -2,6 +2,7 @@
 
 #include <bit>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <span>
@@ -19,33 +20,39 @@ std::span<const std::uint8_t> Bytes(const T* data, std::size_t count) {
   return {reinterpret_cast<const std::uint8_t*>(data), count * sizeof(T)};
 }
 
-std::string Header(const std::map<std::string, NamedTensor>& tensors,
-                   const std::map<std::string, std::string>& metadata) {
+}  // namespace
+
+std::string SafetensorsHead(const std::vector<TensorInfo>& tensors,
+                            const std::map<std::string, std::string>& metadata) {
   nlohmann::ordered_json header;
   if (!metadata.empty()) header["__metadata__"] = metadata;
   std::int64_t offset = 0;
-  for (const auto& [name, tensor] : tensors) {
-    OVI_CHECK(tensor.shape.elements() == static_cast<std::int64_t>(tensor.values.size()));
+  for (const TensorInfo& tensor : tensors) {
     std::vector<std::int64_t> extents;
     for (int axis = 0; axis < tensor.shape.rank(); ++axis) extents.push_back(tensor.shape[axis]);
-    const std::int64_t end = offset + tensor.shape.elements() * ElementBytes(DType::kF32);
-    header[name] = {{"dtype", "F32"}, {"shape", extents}, {"data_offsets", {offset, end}}};
+    const std::int64_t end = offset + tensor.shape.elements() * ElementBytes(tensor.dtype);
+    header[tensor.name] = {
+        {"dtype", DTypeName(tensor.dtype)}, {"shape", extents}, {"data_offsets", {offset, end}}};
     offset = end;
   }
   std::string text = header.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   text.resize((text.size() + 7) / 8 * 8, ' ');  // the data begins aligned
-  return text;
+  std::string head(sizeof(std::uint64_t), '\0');
+  const std::uint64_t length = text.size();
+  std::memcpy(head.data(), &length, sizeof(length));
+  return head + text;
 }
-
-}  // namespace
 
 absl::Status WriteSafetensors(const std::string& path, const std::map<std::string, NamedTensor>& tensors,
                               const std::map<std::string, std::string>& metadata) {
   OVI_ASSIGN_OR_RETURN(const std::unique_ptr<PartFile> file, PartFile::Create(path));
-  const std::string header = Header(tensors, metadata);
-  const std::uint64_t length = header.size();
-  OVI_RETURN_IF_ERROR(file->Write(Bytes(&length, 1)));
-  OVI_RETURN_IF_ERROR(file->Write(Bytes(header.data(), header.size())));
+  std::vector<TensorInfo> entries;
+  for (const auto& [name, tensor] : tensors) {
+    OVI_CHECK(tensor.shape.elements() == static_cast<std::int64_t>(tensor.values.size()));
+    entries.push_back({name, DType::kF32, tensor.shape});
+  }
+  const std::string head = SafetensorsHead(entries, metadata);
+  OVI_RETURN_IF_ERROR(file->Write(Bytes(head.data(), head.size())));
   for (const auto& [name, tensor] : tensors) {
     OVI_RETURN_IF_ERROR(file->Write(Bytes(tensor.values.data(), tensor.values.size())));
   }

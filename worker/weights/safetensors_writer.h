@@ -1,4 +1,4 @@
-// Writes f32 tensors as a safetensors file.
+// Writes safetensors files.
 #pragma once
 
 #include <map>
@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "kernels/tensor.h"
+#include "worker/weights/weight_source.h"
 
 namespace ovi {
 
@@ -14,6 +15,11 @@ struct NamedTensor {
   Shape shape;
   std::vector<float> values;  // row-major
 };
+
+// The first bytes of a file that has these tensors one behind the other: length and header, padded so that
+// the data begins at a multiple of 8.
+std::string SafetensorsHead(const std::vector<TensorInfo>& tensors,
+                            const std::map<std::string, std::string>& metadata);
 
 // `path` appears only when complete (see base/part_file.h, whose errors are returned).
 absl::Status WriteSafetensors(const std::string& path, const std::map<std::string, NamedTensor>& tensors,

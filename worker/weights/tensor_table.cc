@@ -7,6 +7,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "base/check.h"
 #include "base/text.h"
 
 namespace ovi {
@@ -41,7 +42,7 @@ std::vector<TensorInfo> TensorTable::List() const {
   std::vector<TensorInfo> list;
   list.reserve(tensors_.size());
   for (const auto& [name, tensor] : tensors_)
-    list.push_back({name, tensor.dtype, tensor.shape, tensor.bytes()});
+    list.push_back({name, tensor.dtype, tensor.shape, tensor.bytes(), tensor.row_scale != nullptr});
   return list;
 }
 
@@ -62,6 +63,18 @@ absl::Status TensorTable::Add(std::string_view name, const HostTensor& tensor) {
     return absl::InvalidArgumentError(absl::StrCat("tensor ", Printable(name), " is there twice"));
   }
   return absl::OkStatus();
+}
+
+void TensorTable::SetRowScale(std::string_view name, const void* scale) {
+  const auto found = tensors_.find(name);
+  OVI_CHECK(found != tensors_.end());
+  found->second.row_scale = scale;
+}
+
+void TensorTable::Remove(std::string_view name) {
+  const auto found = tensors_.find(name);
+  OVI_CHECK(found != tensors_.end());
+  tensors_.erase(found);
 }
 
 absl::StatusOr<std::span<std::byte>> TensorTable::Own(std::int64_t bytes) {

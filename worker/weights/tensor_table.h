@@ -48,6 +48,11 @@ class TensorTable final : public WeightSource {
   // INVALID_ARGUMENT (naming the tensor, not the file) when the name is empty, not UTF-8, or there already.
   absl::Status Add(std::string_view name, const HostTensor& tensor);
 
+  // Of a tensor that is there. `scale` (HostTensor::row_scale) must live as long as the table.
+  void SetRowScale(std::string_view name, const void* scale);
+  // Takes a tensor out of List and Find; its bytes stay where they are.
+  void Remove(std::string_view name);
+
   // `bytes` (> 0) of memory for a tensor that cannot be a view of the file. All of it together may not exceed
   // the file's own size, which is what stops a small hostile file from asking for a large allocation:
   // RESOURCE_EXHAUSTED.

@@ -58,7 +58,7 @@ absl::StatusOr<std::string_view> ArchiveFolder(const ZipEntries& entries) {
   return *folder;
 }
 
-absl::StatusOr<std::unique_ptr<WeightSource>> ParseZip(WeightBytes file) {
+absl::StatusOr<std::unique_ptr<TensorTable>> ParseZip(WeightBytes file) {
   OVI_ASSIGN_OR_RETURN(const ZipEntries entries, ReadZipEntries(file.bytes));
   OVI_ASSIGN_OR_RETURN(const std::string_view folder, ArchiveFolder(entries));
   const auto entry_named = [&](std::string_view name) {
@@ -145,7 +145,7 @@ absl::StatusOr<StorageMap> ReadStorages(const Pickle& object, const Pickle& keys
   return storages;
 }
 
-absl::StatusOr<std::unique_ptr<WeightSource>> ParseLegacy(WeightBytes file) {
+absl::StatusOr<std::unique_ptr<TensorTable>> ParseLegacy(WeightBytes file) {
   const std::optional<std::size_t> magic_end = LegacyMagicEnd(file.bytes);
   if (!magic_end) return Error("no magic number of a legacy torch file");
   ByteReader reader(file.bytes);
@@ -172,10 +172,10 @@ absl::StatusOr<std::unique_ptr<WeightSource>> ParseLegacy(WeightBytes file) {
   return table;
 }
 
-absl::StatusOr<std::unique_ptr<WeightSource>> WithPath(
-    WeightBytes file, absl::StatusOr<std::unique_ptr<WeightSource>> (*parse)(WeightBytes)) {
+absl::StatusOr<std::unique_ptr<TensorTable>> WithPath(
+    WeightBytes file, absl::StatusOr<std::unique_ptr<TensorTable>> (*parse)(WeightBytes)) {
   const std::string path = file.path;
-  absl::StatusOr<std::unique_ptr<WeightSource>> source = parse(std::move(file));
+  absl::StatusOr<std::unique_ptr<TensorTable>> source = parse(std::move(file));
   if (!source.ok()) return Annotate(source.status(), path);
   return source;
 }
@@ -189,10 +189,10 @@ bool IsTorchLegacy(std::span<const std::byte> file) {
   return LegacyMagicEnd(file).has_value();
 }
 
-absl::StatusOr<std::unique_ptr<WeightSource>> ParseTorchZip(WeightBytes file) {
+absl::StatusOr<std::unique_ptr<TensorTable>> ParseTorchZip(WeightBytes file) {
   return WithPath(std::move(file), ParseZip);
 }
-absl::StatusOr<std::unique_ptr<WeightSource>> ParseTorchLegacy(WeightBytes file) {
+absl::StatusOr<std::unique_ptr<TensorTable>> ParseTorchLegacy(WeightBytes file) {
   return WithPath(std::move(file), ParseLegacy);
 }
 

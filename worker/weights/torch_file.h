@@ -8,7 +8,6 @@
 
 #include "absl/status/statusor.h"
 #include "worker/weights/tensor_table.h"
-#include "worker/weights/weight_source.h"
 
 namespace ovi {
 
@@ -22,7 +21,7 @@ bool IsTorchLegacy(std::span<const std::byte> file);
 //   legacy: pickles of a magic number, 1001, system info, the object and the storage keys; then for each key
 //   its
 //           element count as int64 and its elements.
-absl::StatusOr<std::unique_ptr<WeightSource>> ParseTorchZip(WeightBytes file);
-absl::StatusOr<std::unique_ptr<WeightSource>> ParseTorchLegacy(WeightBytes file);
+absl::StatusOr<std::unique_ptr<TensorTable>> ParseTorchZip(WeightBytes file);
+absl::StatusOr<std::unique_ptr<TensorTable>> ParseTorchLegacy(WeightBytes file);
 
 }  // namespace ovi

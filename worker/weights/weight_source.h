@@ -16,7 +16,8 @@ struct TensorInfo {
   std::string name;
   DType dtype = DType::kF32;
   Shape shape;
-  std::int64_t bytes = 0;
+  std::int64_t bytes = 0;  // without those of the scales
+  bool is_scaled = false;  // a quantised matrix: HostTensor::row_scale is set
 };
 
 // Thread-safe for reads. Tensors are row-major, little-endian views of the mapped file, not copies, so `data`

@@ -1,0 +1,20 @@
+// ovi-worker convert: a model's fusion transformer in one byte a weight.
+#pragma once
+
+#include <string>
+
+namespace ovi {
+
+struct ConvertOptions {
+  std::string model;                      // --model: a folder or a model's name
+  std::string model_name = "960x960_5s";  // --model-name: of what is in a folder of downloaded weights
+  std::string format;                     // --format: fp8 or int8
+  std::string out;                        // --out: "" for a file in the cache folder
+  int threads = 0;                        // --threads; 0 for all cores
+};
+
+// The last line it prints is the path of the file. Returns the exit code: 0, 1 failed while it worked, 2
+// cannot begin (options, model files, folder, disk), 130 interrupted.
+int RunConvert(const ConvertOptions& options);
+
+}  // namespace ovi

@@ -1,0 +1,51 @@
+// Which tensors of a model are held in one byte a value, and where everything lies in a file of them. Pure.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "worker/weights/weight_source.h"
+
+namespace ovi {
+
+enum class QuantisedFormat { kFp8, kInt8 };
+
+// "fp8", "int8": the words of users and of the file's metadata.
+std::string_view QuantisedFormatName(QuantisedFormat format);
+// What a quantised matrix is stored as.
+DType QuantisedDType(QuantisedFormat format);
+
+// True for linear layers and the video's patch embedding, from a size on where a scale a row costs little.
+// The rest keeps 16 bits: it is small, or a convolution, which has no 8-bit kernel.
+bool IsQuantised(const TensorInfo& info);
+
+// One tensor of the source, as it is in the file.
+struct QuantisedPiece {
+  std::string name;
+  Shape shape;
+  bool is_quantised = false;  // else bf16
+  std::int64_t data_at = 0;   // in the file
+  std::int64_t scale_at = 0;  // (shape[0]) f32; of a quantised one
+  std::int64_t bytes = 0;     // of both
+};
+
+// Scales are in front, so that opening the file reads one run of it and not a page at every matrix; then what
+// is bf16, then the matrices: like this everything is aligned.
+struct QuantisedLayout {
+  std::string head;                    // the file's first bytes, up to the data
+  std::vector<QuantisedPiece> pieces;  // by name
+  std::int64_t bytes = 0;              // of the file
+};
+
+// `source_id` goes into the metadata. INVALID_ARGUMENT, naming the tensor, for a source that has 8 bits
+// already or integers: quantising it again would lose more.
+absl::StatusOr<QuantisedLayout> LayOutQuantised(const std::vector<TensorInfo>& source, QuantisedFormat format,
+                                                const std::string& source_id);
+
+// With another way to quantise or to lay out, this number changes, and files are made anew.
+inline constexpr std::string_view kConvertVersion = "1";
+
+}  // namespace ovi
