@@ -24,6 +24,20 @@ std::string GoldenFile(const std::string& name) {
   return OVI_SOURCE_DIR "/tests/golden/mini-ovi/" + name;
 }
 
+const std::vector<std::string>& MiniPrompts() {
+  static const std::vector<std::string> prompts = {
+      "A red circle moves right across a black background. Audio: a low steady tone.",
+      "A green square moves left across a white background. Audio: a mid steady tone.",
+      "A yellow triangle moves up across a blue background. Audio: a high steady tone.",
+      "A purple circle moves down across a gray background. Audio: short beeps.",
+      "A cyan square bounces on a black background. Audio: a rising sweep.",
+      "A orange triangle grows on a white background. Audio: a falling sweep.",
+      "A red square stays still on a blue background. Audio: silence.",
+      "A green triangle moves right across a gray background. Audio: short beeps.",
+  };
+  return prompts;
+}
+
 void LinkModel(const std::string& folder) {
   fs::create_directories(folder);
   for (const fs::directory_entry& entry : fs::recursive_directory_iterator(MiniModel())) {

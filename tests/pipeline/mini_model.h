@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "tests/temp_folder.h"
 
@@ -11,6 +12,10 @@ namespace ovi {
 std::string MiniJob();
 std::string MiniModel();
 std::string GoldenFile(const std::string& name);
+
+// Eight sentences of its grammar, in which every motion and every sound occurs, and every colour, shape and
+// background.
+const std::vector<std::string>& MiniPrompts();
 
 // A copy of the shipped model (folders of links to its files) whose parts a test may replace.
 void LinkModel(const std::string& folder);
