@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <mutex>
 #include <set>
 #include <utility>
 
@@ -11,21 +12,25 @@
 namespace ovi {
 namespace {
 
-// The blocks in existence, all of them open or all of them closed.
+// The blocks in existence, all of them open or all of them closed: open while any stream works on them.
 class Gate {
  public:
   void Add(const DeviceBlock* block) {
+    const std::lock_guard lock(mutex_);
     blocks_.insert(block);
     Protect(block, open_depth_ > 0);
   }
   void Remove(const DeviceBlock* block) {
+    const std::lock_guard lock(mutex_);
     Protect(block, true);
     blocks_.erase(block);
   }
   void Open() {
+    const std::lock_guard lock(mutex_);
     if (open_depth_++ == 0) ProtectAll(true);
   }
   void Close() {
+    const std::lock_guard lock(mutex_);
     if (--open_depth_ == 0) ProtectAll(false);
   }
 
@@ -38,6 +43,7 @@ class Gate {
     for (const DeviceBlock* block : blocks_) Protect(block, open);
   }
 
+  std::mutex mutex_;
   std::set<const DeviceBlock*> blocks_;
   int open_depth_ = 0;
 };

@@ -207,7 +207,8 @@ TEST(RankGroup, EveryRankTakesTheMemoryThatIsPlannedForIt) {
       const Part part = Compute(device, clip, fsdp, sink);
       ASSERT_TRUE(part.report.ok()) << part.report.status();
       const absl::StatusOr<MemoryPlan> plan = PlanClip(
-          device.engine->model(), clip, {.topology = TopologyOf(device, fsdp), .rank = Rank(), .shares = {}});
+          device.engine->model(), clip, {.topology = TopologyOf(device, fsdp), .rank = Rank(), .shares = {}},
+          PlannedPrompts::kAsWritten);
       ASSERT_TRUE(plan.ok()) << plan.status();
       ASSERT_EQ(plan->stages.size(), part.report->stages.size());
       for (std::size_t i = 0; i < plan->stages.size(); ++i) {

@@ -12,6 +12,7 @@
 
 #include "kernels/cpu/parallel.h"
 #include "tests/model/memory_weights.h"
+#include "tests/model/small_fusion.h"
 #include "tests/model/test_device.h"
 
 namespace ovi {
@@ -19,26 +20,8 @@ namespace {
 
 using ::testing::HasSubstr;
 
-FusionConfig SmallConfig(std::int64_t layers = 3) {
-  TowerConfig video{.dim = 48,
-                    .ffn_dim = 72,
-                    .freq_dim = 16,
-                    .heads = 3,
-                    .layers = layers,
-                    .text_len = 7,
-                    .text_dim = 10,
-                    .in_dim = 4,
-                    .out_dim = 4,
-                    .patch = {1, 2, 2}};
-  TowerConfig audio = video;
-  audio.in_dim = audio.out_dim = 5;
-  audio.patch = {1};
-  audio.temporal_rope_scaling = 0.25;
-  return {.video = video, .audio = audio};
-}
-
 MemoryWeights SmallWeights() {
-  return RandomWeights(FusionTensors(SmallConfig()), 11);
+  return RandomWeights(FusionTensors(SmallFusion()), 11);
 }
 
 absl::Status NeverStop() {
@@ -65,7 +48,7 @@ class Model {
                  std::int64_t layers = 3, TestDevice::Guard guard = TestDevice::Guard::kOff,
                  std::int64_t bytes_max = std::int64_t{32} << 20)
       : device_(bytes_max, guard) {
-    auto dit = FusionDit::Load(device_.runtime(), SmallConfig(layers), weights, policy, NeverStop);
+    auto dit = FusionDit::Load(device_.runtime(), SmallFusion(layers), weights, policy, NeverStop);
     EXPECT_TRUE(dit.ok()) << dit.status();
     dit_ = *std::move(dit);
     const std::vector<float> states = RandomValues(5 * 10, 77);
@@ -113,7 +96,7 @@ class Model {
 TEST(FusionDit, SkippingABlockIsRunningWithoutIt) {
   const MemoryWeights weights = SmallWeights();
   // The same checkpoint with block 1 taken out and block 2 in its place.
-  MemoryWeights without = RandomWeights(FusionTensors(SmallConfig(2)), 1);
+  MemoryWeights without = RandomWeights(FusionTensors(SmallFusion(2)), 1);
   for (const TensorInfo& info : without.List()) {
     std::string source = info.name;
     const std::size_t at = source.find(".blocks.1.");
@@ -194,7 +177,7 @@ TEST(FusionDit, StopsBetweenBlocksWhenAskedTo) {
   TestDevice device;
   int calls = 0;
   const auto load =
-      FusionDit::Load(device.runtime(), SmallConfig(), weights, PrecisionPolicy::kReference,
+      FusionDit::Load(device.runtime(), SmallFusion(), weights, PrecisionPolicy::kReference,
                       [&] { return ++calls < 2 ? absl::OkStatus() : absl::CancelledError("asked to"); });
   EXPECT_EQ(load.status(), absl::CancelledError("asked to")) << "loading, too";
 }
@@ -246,7 +229,7 @@ TEST(FusionDit, NamesTheTensorThatIsWrong) {
               {&reshaped, "video_model.head.modulation is 2x48, expected 1x2x48"}};
   for (const auto& row : rows) {
     const absl::Status status =
-        FusionDit::Load(device.runtime(), SmallConfig(), *row.weights, PrecisionPolicy::kReference, NeverStop)
+        FusionDit::Load(device.runtime(), SmallFusion(), *row.weights, PrecisionPolicy::kReference, NeverStop)
             .status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
     EXPECT_THAT(std::string(status.message()), HasSubstr(row.message));

@@ -115,6 +115,87 @@ TEST(VideoVaeDecoder, DependsOnThePastOfItsOwnClipOnly) {
   EXPECT_GT(LargestDifference(device.Get(*out), longer[1]), 1e-3f);
 }
 
+// All frames of a clip, decoded in strips of so many latent rows, put together.
+std::vector<std::vector<float>> DecodeStrips(TestDevice& device, VideoVaeDecoder& decoder, std::int64_t rows,
+                                             std::int64_t cols, std::int64_t strip_rows) {
+  constexpr std::uint32_t kLatents = 3;
+  std::vector<std::vector<float>> frames;
+  for (std::int64_t begin = 0; begin < rows; begin += strip_rows) {
+    const ShardRange strip{begin, std::min(rows, begin + strip_rows)};
+    ArenaScope scope(device.arena());
+    EXPECT_EQ(strip.size() == rows ? decoder.Begin(rows, cols) : decoder.BeginStrip(rows, cols, strip),
+              absl::OkStatus());
+    std::size_t index = 0;
+    for (std::uint32_t i = 0; i < kLatents; ++i) {
+      ArenaScope latent_scope(device.arena());
+      const Tensor latent = device.Put({rows, cols, 3}, RandomValues(rows * cols * 3, 500 + i));
+      const absl::StatusOr<Tensor> out = decoder.DecodeNext(latent, nullptr);
+      EXPECT_TRUE(out.ok()) << out.status();
+      EXPECT_EQ(out->shape[1], 16 * strip.size());
+      for (std::int64_t t = 0; t < out->shape[0]; ++t) {
+        const std::vector<float> part = device.Get(out->Slice(t, 1));
+        if (begin == 0) frames.emplace_back();
+        frames[index].insert(frames[index].end(), part.begin(), part.end());
+        ++index;
+      }
+    }
+  }
+  return frames;
+}
+
+TEST(VideoVaeDecoder, StripsHaveTheBitsOfThePicture) {
+  const MemoryWeights weights = SmallWeights();
+  TestDevice device;
+  const auto decoder = LoadDecoder(device, weights);
+  constexpr std::int64_t kRows = 23;  // more than the rows around a strip that its pixels follow from
+  const auto whole = DecodeStrips(device, *decoder, kRows, 2, kRows);
+  for (const std::int64_t strip_rows : {1, 5, 12}) {
+    const auto strips = DecodeStrips(device, *decoder, kRows, 2, strip_rows);
+    ASSERT_EQ(strips.size(), whole.size());
+    for (std::size_t i = 0; i < whole.size(); ++i) {
+      EXPECT_TRUE(strips[i] == whole[i]) << "frame " << i << " in strips of " << strip_rows << ": "
+                                         << LargestDifference(strips[i], whole[i]);
+    }
+  }
+}
+
+TEST(VideoVaeDecoder, AStripTakesLessMemory) {
+  const MemoryWeights weights = SmallWeights();
+  std::int64_t taken[2];
+  for (const bool strip : {false, true}) {
+    TestDevice device;
+    const auto decoder = LoadDecoder(device, weights);
+    const std::int64_t loaded = device.arena().bytes_in_use();
+    DecodeStrips(device, *decoder, 64, 2, strip ? 16 : 64);
+    taken[strip ? 1 : 0] = device.arena().bytes_peak() - loaded;
+  }
+  EXPECT_LT(taken[1] * 2, taken[0]);
+}
+
+TEST(VideoVaeDecoderStripRows, AreWhatThePixelsOfTheStripFollowFrom) {
+  const VideoVaeConfig config = SmallConfig();
+  const auto levels = VideoVaeDecoderLevels(config);
+  ASSERT_EQ(levels.size(), 4u);
+  // Of all rows, all.
+  std::int64_t rows = 40;
+  for (const ShardRange& range : VideoVaeDecoderStripRows(config, rows, {0, 40})) {
+    EXPECT_EQ(range.begin, 0);
+    EXPECT_EQ(range.end, rows);
+    if (rows < 320) rows *= 2;
+  }
+  // By hand, from the last level: pixels 8 rows a latent row; the head reads one more, the chain of three
+  // blocks six; an enlargement one more, halved outwards.
+  const auto reads = VideoVaeDecoderStripRows(config, 40, {20, 22});
+  EXPECT_EQ(reads[3].begin, 160 - 1 - 6);
+  EXPECT_EQ(reads[3].end, 176 + 1 + 6);
+  EXPECT_EQ(reads[2].begin, (153 - 1) / 2 - 6);
+  EXPECT_EQ(reads[2].end, (183 + 1) / 2 + 6);
+  EXPECT_EQ(reads[1].begin, (70 - 1) / 2 - 6);
+  EXPECT_EQ(reads[1].end, (98 + 1 + 1) / 2 + 6);
+  EXPECT_EQ(reads[0].begin, (28 - 1) / 2 - 6);
+  EXPECT_EQ(reads[0].end, (56 + 1 + 1) / 2 + 6);
+}
+
 TEST(VideoVaeDecoder, AsExecutedRoundsTheWeightsAndNothingElse) {
   const MemoryWeights weights = SmallWeights();
   MemoryWeights rounded = SmallWeights();

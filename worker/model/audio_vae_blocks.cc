@@ -36,8 +36,9 @@ std::vector<float> NormalisedConvWeight(std::span<const float> weight, std::int6
 
 absl::StatusOr<std::vector<float>> AudioVaeLoader::Normalised(const std::string& prefix, std::int64_t rows,
                                                               std::int64_t row_elements) const {
-  OVI_ASSIGN_OR_RETURN(const std::vector<float> raw, loader_.Values(prefix + ".weight", rows * row_elements));
-  return loader_.reads_values() ? NormalisedConvWeight(raw, rows) : raw;
+  OVI_ASSIGN_OR_RETURN(std::vector<float> raw, loader_.Values(prefix + ".weight", rows * row_elements));
+  if (!loader_.reads_values()) return raw;
+  return NormalisedConvWeight(raw, rows);
 }
 
 absl::StatusOr<ConvParams> AudioVaeLoader::Conv(const std::string& prefix, std::int64_t co, std::int64_t ci) {

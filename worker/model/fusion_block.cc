@@ -116,14 +116,14 @@ void NormHeads(const Runtime& runtime, const TowerConfig& config, const Tensor& 
 }  // namespace
 
 absl::Status ProjectSelfQuery(const Runtime& runtime, const BlockParams& block, const TowerConfig& config,
-                      const Tensor& h, const Tensor& rope, const Tensor& out) {
+                              const Tensor& h, const Tensor& rope, const Tensor& out) {
   OVI_RETURN_IF_ERROR(Project(runtime, block.self_q, h, out));
   NormHeads(runtime, config, block.self_norm_q, rope, out);
   return absl::OkStatus();
 }
 
 absl::Status ProjectSelfKey(const Runtime& runtime, const BlockParams& block, const TowerConfig& config,
-                    const Tensor& h, const Tensor& rope, const Tensor& out) {
+                            const Tensor& h, const Tensor& rope, const Tensor& out) {
   OVI_RETURN_IF_ERROR(Project(runtime, block.self_k, h, out));
   NormHeads(runtime, config, block.self_norm_k, rope, out);
   return absl::OkStatus();
@@ -303,8 +303,7 @@ absl::Status CrossAndFeedForward(const Runtime& runtime, const BlockParams& bloc
     runtime.stream.Run(LayerNorm{
         .x = stream.x, .weight = block.norm3_weight, .bias = block.norm3_bias, .eps = Eps(config), .out = u});
     OVI_ASSIGN_OR_RETURN(const Tensor y, CrossAttention(runtime, block, stream, u, text, other));
-    OVI_RETURN_IF_ERROR(
-        RunLinear(runtime, block.cross_o, {.a = y, .residual = stream.x, .out = stream.x}));
+    OVI_RETURN_IF_ERROR(RunLinear(runtime, block.cross_o, {.a = y, .residual = stream.x, .out = stream.x}));
   }
   if (stream.products == nullptr) return FeedForward(runtime, block, mod, {0, stream.x.shape[0]}, stream);
   OVI_RETURN_IF_ERROR(FeedForward(runtime, block, mod, stream.products->own_audio_tokens(), stream));

@@ -59,10 +59,11 @@ absl::Status SelfAttention(const Runtime& runtime, const BlockParams& block, con
 
 // Its parts. q, k (normalised, and rotated where `rope` is given) and v of `h` (L, D), to out (L, D):
 absl::Status ProjectSelfQuery(const Runtime& runtime, const BlockParams& block, const TowerConfig& config,
-                      const Tensor& h, const Tensor& rope, const Tensor& out);
+                              const Tensor& h, const Tensor& rope, const Tensor& out);
 absl::Status ProjectSelfKey(const Runtime& runtime, const BlockParams& block, const TowerConfig& config,
-                    const Tensor& h, const Tensor& rope, const Tensor& out);
-absl::Status ProjectSelfValue(const Runtime& runtime, const BlockParams& block, const Tensor& h, const Tensor& out);
+                            const Tensor& h, const Tensor& rope, const Tensor& out);
+absl::Status ProjectSelfValue(const Runtime& runtime, const BlockParams& block, const Tensor& h,
+                              const Tensor& out);
 // All three.
 struct SelfQkv {
   Tensor q, k, v;

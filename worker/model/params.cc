@@ -35,8 +35,8 @@ absl::StatusOr<std::vector<float>> ParamLoader::Values(std::string_view name, st
 
 HostTensor ParamLoader::Rounded(const HostTensor& tensor, std::vector<float>& storage) const {
   // A bf16 destination rounds on its way in; a bf16 or fp8 source is exact already, unless it is scaled.
-  const bool exact = tensor.dtype == DType::kBF16 ||
-                     (tensor.dtype == DType::kF8E4M3 && tensor.row_scale == nullptr);
+  const bool exact =
+      tensor.dtype == DType::kBF16 || (tensor.dtype == DType::kF8E4M3 && tensor.row_scale == nullptr);
   if (!format_.bf16_weights || format_.compute == DType::kBF16 || exact) return tensor;
   storage = ToFloats(tensor);
   RoundToBFloat16(storage);
@@ -51,8 +51,7 @@ absl::StatusOr<LinearParams> ParamLoader::Linear(std::string_view prefix, std::i
                                                  Bias bias, DType dtype) {
   const std::string name = absl::StrCat(std::string(prefix), ".weight");
   LinearParams params;
-  OVI_ASSIGN_OR_RETURN(params.weight,
-                       runtime_.backend.AllocateGemmWeight(runtime_.arena, dtype, n, k, name));
+  OVI_ASSIGN_OR_RETURN(params.weight, runtime_.backend.AllocateGemmWeight(runtime_.arena, dtype, n, k, name));
   if (IsWanted(params.weight.storage) || IsWanted(params.weight.scale)) {
     OVI_ASSIGN_OR_RETURN(HostTensor host, Find(name, n * k));
     std::vector<float> storage;

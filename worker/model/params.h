@@ -65,8 +65,8 @@ class ParamLoader {
                                                         std::string_view what);
   absl::StatusOr<Tensor> VectorFrom(std::span<const float> values, std::string_view what);
 
-  // The checkpoint's values, widened to f32 and not yet rounded; zeros where nobody would look at what is made
-  // of them. NOT_FOUND, or INVALID_ARGUMENT on another element count.
+  // The checkpoint's values, widened to f32 and not yet rounded; zeros where nobody would look at what is
+  // made of them. NOT_FOUND, or INVALID_ARGUMENT on another element count.
   absl::StatusOr<std::vector<float>> Values(std::string_view name, std::int64_t elements) const;
 
   // From now on only tensors that touch device memory from `begin` to before `end` are read and filled; the

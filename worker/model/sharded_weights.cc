@@ -91,8 +91,7 @@ class ShardedWeights final : public FusionWeights {
     std::int64_t largest = 0;
     for (const auto& [piece, bytes] : bytes_) largest = std::max(largest, bytes);
     for (Slot& slot : slots_) {
-      OVI_ASSIGN_OR_RETURN(slot.buffer,
-                           UnitBuffer::Make(runtime_, config_, source, format, bytes_, largest));
+      OVI_ASSIGN_OR_RETURN(slot.buffer, UnitBuffer::Make(runtime_, config_, source, format, bytes_, largest));
     }
     return absl::OkStatus();
   }
@@ -102,8 +101,8 @@ class ShardedWeights final : public FusionWeights {
     const ShardRange range = OwnRange(UnitShares(bytes_[unit.piece], shares_));
     const Tensor& room = slots_[0].buffer.room();
     FusionParams params;
-    OVI_RETURN_IF_ERROR(LayOutUnit(runtime_, config_, source, format, unit, room,
-                                   UnitRange{range.begin, range.end}, params));
+    OVI_RETURN_IF_ERROR(
+        LayOutUnit(runtime_, config_, source, format, unit, room, UnitRange{range.begin, range.end}, params));
     Share share{.unit = unit, .bytes = {}};
     OVI_ASSIGN_OR_RETURN(share.bytes,
                          runtime_.arena.Allocate(DType::kU8, {range.size()}, "share of the weights"));

@@ -122,8 +122,8 @@ class StreamedWeights final : public FusionWeights {
     if (!plan.streamed.empty()) {
       for (Slot& slot : slots_) {
         slot.free = runtime_.backend.NewEvent();
-        OVI_ASSIGN_OR_RETURN(slot.buffer, UnitBuffer::Make(runtime_, config_, source, format, bytes_,
-                                                           plan.buffer_bytes));
+        OVI_ASSIGN_OR_RETURN(slot.buffer,
+                             UnitBuffer::Make(runtime_, config_, source, format, bytes_, plan.buffer_bytes));
       }
       OVI_RETURN_IF_ERROR(Stock(source, format, plan, check));
       OVI_ASSIGN_OR_RETURN(std::unique_ptr<Stream> stream, runtime_.backend.NewStream());
@@ -223,8 +223,8 @@ class StreamedWeights final : public FusionWeights {
   std::unique_ptr<UnitShelf> shelf_;
   std::vector<Resident> resident_;
   std::array<Slot, 2> slots_;
-  std::size_t active_ = 0;           // the slot of the last streamed Use
-  std::unique_ptr<Copier> copier_;   // last: its thread reads the others; null where nothing is streamed
+  std::size_t active_ = 0;          // the slot of the last streamed Use
+  std::unique_ptr<Copier> copier_;  // last: its thread reads the others; null where nothing is streamed
 };
 
 }  // namespace

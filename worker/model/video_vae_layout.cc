@@ -1,9 +1,8 @@
 #include "worker/model/video_vae_layout.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
-
-#include <algorithm>
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"

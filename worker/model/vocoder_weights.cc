@@ -164,9 +164,10 @@ class Vocoder::Loader {
   absl::StatusOr<std::vector<float>> Folded(const std::string& prefix, std::int64_t outer,
                                             std::int64_t row_elements) const {
     OVI_ASSIGN_OR_RETURN(const std::vector<float> g, params_.Values(LengthName(prefix, names_), outer));
-    OVI_ASSIGN_OR_RETURN(const std::vector<float> v,
+    OVI_ASSIGN_OR_RETURN(std::vector<float> v,
                          params_.Values(DirectionName(prefix, names_), outer * row_elements));
-    return params_.reads_values() ? FoldWeightNorm(g, v) : v;
+    if (!params_.reads_values()) return v;
+    return FoldWeightNorm(g, v);
   }
 
   // The logarithm is a bf16 parameter as executed, its exponential an f32 intermediate.

@@ -31,8 +31,8 @@ struct ClipRequest {
   FrameSize size;                // pixels
   LatentShape latent;
   PrecisionPolicy policy = PrecisionPolicy::kAsExecuted;
-  VramMode vram_mode = VramMode::kAuto;  // as asked for
-  MemoryLayout memory;                   // the least of that mode, until a plan has settled it
+  VramMode vram_mode = VramMode::kAuto;             // as asked for
+  MemoryLayout memory;                              // the least of that mode, until a plan has settled it
   std::optional<TorchCudaDevice> torch_cuda_noise;  // the original GPU's noise instead of our own
   bool image_to_video = false;
 

@@ -129,7 +129,8 @@ absl::Status Engine::BeginClip(const Runtime& runtime, const ClipRequest& clip, 
                                const Control& control, ClipSink& sink) const {
   OVI_ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> audio_vae,
                        files_.open_weights(model_.audio_vae_weights));
-  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> vocoder, files_.open_weights(model_.vocoder_weights));
+  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> vocoder,
+                       files_.open_weights(model_.vocoder_weights));
   OVI_ASSIGN_OR_RETURN(const std::vector<float> audio,
                        DecodeAudio(runtime, model_.audio_vae, *audio_vae, model_.vocoder, *vocoder,
                                    clip.policy, latents.audio, control));
@@ -184,7 +185,8 @@ absl::Status Engine::Decode(const Runtime& runtime, const ClipRequest& clip, con
     return sink->AddFrames(rgb);
   };
   OVI_RETURN_IF_ERROR(DecodeVideo(runtime, model_.video_vae, *video_vae, clip.policy, clip.latent,
-                                  latents.video, control, take, strips ? clip.memory.decode_strips : 1, rows));
+                                  latents.video, control, take, strips ? clip.memory.decode_strips : 1,
+                                  rows));
   if (sink == nullptr) return absl::OkStatus();
   if (strips) {
     if (!assembly.pixels().empty()) inputs.on_pixels(assembly.pixels());
@@ -200,7 +202,8 @@ absl::Status Engine::Encode(const Runtime& runtime, const ClipRequest& clip, con
   OVI_ASSIGN_OR_RETURN(prompts, EncodePrompts(runtime, clip, inputs, control));
   if (control.on_progress) control.on_progress({Stage::kEncode, 1, steps, 0});
   if (!clip.image_to_video) return absl::OkStatus();
-  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> source, files_.open_weights(model_.video_vae_weights));
+  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> source,
+                       files_.open_weights(model_.video_vae_weights));
   OVI_ASSIGN_OR_RETURN(first_frame, EncodeFirstFrame(runtime, model_.video_vae, *source, clip.policy,
                                                      inputs.image, clip.size, control));
   if (control.on_progress) control.on_progress({Stage::kEncode, 2, steps, 0});

@@ -11,12 +11,12 @@
 
 #include "absl/status/statusor.h"
 #include "kernels/backend.h"
+#include "worker/model/streamed_weights.h"
 #include "worker/model/text/tokenizer.h"
 #include "worker/pipeline/clip_request.h"
 #include "worker/pipeline/model_folder.h"
 #include "worker/pipeline/progress.h"
 #include "worker/pipeline/rank_group.h"
-#include "worker/model/streamed_weights.h"
 #include "worker/pipeline/stages.h"
 #include "worker/weights/lora.h"
 #include "worker/weights/weight_source.h"

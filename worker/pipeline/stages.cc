@@ -238,9 +238,8 @@ absl::StatusOr<std::unique_ptr<FusionDit>> LoadDit(const Runtime& runtime, const
     OVI_ASSIGN_OR_RETURN(
         weights, LoadShardedWeights(runtime, config, source, format, ranks->world(), ranks->shares(), check));
   } else if (clip.memory.streamed) {
-    OVI_ASSIGN_OR_RETURN(weights,
-                         LoadStreamedWeights(runtime, config, source, format, clip.memory.weight_bytes_max,
-                                             std::move(shelf), check));
+    OVI_ASSIGN_OR_RETURN(weights, LoadStreamedWeights(runtime, config, source, format,
+                                                      clip.memory.weight_bytes_max, std::move(shelf), check));
   } else {
     OVI_ASSIGN_OR_RETURN(weights, LoadResidentWeights(runtime, config, source, format, check));
   }

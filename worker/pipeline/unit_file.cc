@@ -45,7 +45,8 @@ absl::StatusOr<UniqueFd> OpenLocked(const std::string& path, int flags, int lock
     return absl::FailedPreconditionError(absl::StrCat(path, ": cannot open: ", Reason(errno)));
   }
   while (::flock(fd.get(), lock) != 0) {
-    if (errno != EINTR) return absl::FailedPreconditionError(absl::StrCat(path, ": cannot lock: ", Reason(errno)));
+    if (errno != EINTR)
+      return absl::FailedPreconditionError(absl::StrCat(path, ": cannot lock: ", Reason(errno)));
   }
   return fd;
 }
@@ -133,8 +134,8 @@ class UnitFile final : public UnitShelf {
     std::vector<std::uint8_t> buffer;
     for (const Item& item : items) {
       buffer.assign(static_cast<std::size_t>(Aligned(item.bytes)), 0);
-      OVI_RETURN_IF_ERROR(
-          fill(item.unit, std::as_writable_bytes(std::span(buffer)).first(static_cast<std::size_t>(item.bytes))));
+      OVI_RETURN_IF_ERROR(fill(
+          item.unit, std::as_writable_bytes(std::span(buffer)).first(static_cast<std::size_t>(item.bytes))));
       OVI_RETURN_IF_ERROR(file->Write(buffer));
     }
     return file->Commit();

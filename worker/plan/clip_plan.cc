@@ -41,9 +41,8 @@ absl::StatusOr<std::int64_t> LeastWeightBytes(const ModelFolder& model, const Cl
   OVI_ASSIGN_OR_RETURN(const std::unique_ptr<Stream> stream, backend->NewStream());
   OVI_ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> source,
                        ShapesOf(model).open_weights(model.fusion_weights));
-  OVI_ASSIGN_OR_RETURN(
-      const auto bytes,
-      MeasureUnits({*backend, *stream, arena}, model.fusion, *source, clip.fusion_format()));
+  OVI_ASSIGN_OR_RETURN(const auto bytes,
+                       MeasureUnits({*backend, *stream, arena}, model.fusion, *source, clip.fusion_format()));
   return PlanStreaming(model.fusion, bytes, 0).device_bytes;
 }
 
@@ -128,9 +127,9 @@ absl::StatusOr<std::string> DescribeMisfit(const ModelFolder& model, const ClipR
     least = words;
   }
   return absl::StrCat("vram_mode ", ToString(asked.clip.vram_mode), " takes ",
-                      FormatBytes(asked.plan.bytes_peak), " on each GPU (bytes_needed=",
-                      asked.plan.bytes_peak, "), of which ", FormatBytes(bytes_max), " are there (bytes_max=",
-                      bytes_max, "); ",
+                      FormatBytes(asked.plan.bytes_peak),
+                      " on each GPU (bytes_needed=", asked.plan.bytes_peak, "), of which ",
+                      FormatBytes(bytes_max), " are there (bytes_max=", bytes_max, "); ",
                       !fits.empty()    ? absl::StrCat("these would fit: ", fits)
                       : !least.empty() ? absl::StrCat("the least is taken by ", least)
                                        : "no mode takes less");
@@ -142,9 +141,8 @@ absl::StatusOr<MemoryPlan> PlanClip(const ModelFolder& model, const ClipRequest&
                                     const PlannedRank& rank, PlannedPrompts prompts) {
   MemoryPlan plan;
   const std::unique_ptr<Backend> backend = MakeDryRunBackend(MakeCpuBackend());
-  OVI_ASSIGN_OR_RETURN(
-      const std::unique_ptr<Engine> engine,
-      Engine::Create(*backend, kArenaBytes, model, ShapesOf(model, &plan.host_bytes)));
+  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
+                       Engine::Create(*backend, kArenaBytes, model, ShapesOf(model, &plan.host_bytes)));
   ClipInputs inputs;
   if (prompts == PlannedPrompts::kLongest) inputs.assumed_prompt_tokens = model.text.text_len;
   if (clip.image_to_video) {

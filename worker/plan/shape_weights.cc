@@ -101,8 +101,8 @@ class EmptyShelf final : public UnitShelf {
     return absl::OkStatus();
   }
   std::span<const std::byte> Bytes(FusionUnit unit) const override {
-    const auto found = std::find_if(sizes_.begin(), sizes_.end(),
-                                    [unit](const auto& entry) { return entry.first == unit; });
+    const auto found =
+        std::find_if(sizes_.begin(), sizes_.end(), [unit](const auto& entry) { return entry.first == unit; });
     const std::int64_t bytes = found == sizes_.end() ? 0 : found->second;
     return {static_cast<const std::byte*>(zeros_->data()), static_cast<std::size_t>(bytes)};
   }
@@ -125,9 +125,8 @@ std::vector<TensorSpec> SpecsOf(const ModelFolder& model, const std::string& pat
 }  // namespace
 
 EngineFiles ShapesOf(const ModelFolder& model, std::int64_t* host_bytes) {
-  return {.open_weights = [model](const std::string& path) {
-            return ShapeWeights::Make(path, SpecsOf(model, path));
-          },
+  return {.open_weights =
+              [model](const std::string& path) { return ShapeWeights::Make(path, SpecsOf(model, path)); },
           .open_shelf = [host_bytes](const std::string&) -> std::unique_ptr<UnitShelf> {
             return std::make_unique<EmptyShelf>(host_bytes);
           }};
