@@ -49,14 +49,26 @@ absl::StatusOr<Tensor> Arena::Allocate(DType dtype, const Shape& shape, std::str
                      " bytes_free=", bytes_free(), " bytes_max=", bytes_max()));
   }
   Tensor tensor{block_->base() + offset_, dtype, shape};
+  if (bytes > 0 && (runs_.empty() || runs_.back().use != use_)) runs_.push_back({offset_, use_});
+  in_use_[static_cast<std::size_t>(use_)] += bytes;
   offset_ += bytes;
-  bytes_peak_ = std::max(bytes_peak_, offset_);
+  if (offset_ > bytes_peak_) {
+    bytes_peak_ = offset_;
+    peak_by_use_ = in_use_;
+  }
   bytes_touched_ = std::max(bytes_touched_, offset_);
   return tensor;
 }
 
 void Arena::ReleaseTo(std::int64_t mark) {
   OVI_CHECK(mark >= 0 && mark <= offset_);
+  for (std::int64_t end = offset_; end > mark;) {
+    const Run& last = runs_.back();
+    const std::int64_t begin = std::max(last.begin, mark);
+    in_use_[static_cast<std::size_t>(last.use)] -= end - begin;
+    end = begin;
+    if (last.begin >= mark) runs_.pop_back();
+  }
   offset_ = mark;
 }
 

@@ -2,9 +2,13 @@
 // Every byte a worker uses on a device comes from its arena, so the arena's peak is the job's VRAM peak.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "kernels/tensor.h"
@@ -24,6 +28,11 @@ class DeviceBlock {
 // A block inside a tensor (U8), for an arena of its own there. The tensor's memory must outlive it.
 std::unique_ptr<DeviceBlock> BlockIn(const Tensor& room);
 
+// What memory is for, as plans and reports tell it apart.
+enum class MemoryUse { kActivations, kWeights, kWeightBuffers, kCommunication };
+inline constexpr std::size_t kMemoryUses = 4;
+using BytesByUse = std::array<std::int64_t, kMemoryUses>;
+
 // Thread-compatible (callers serialise). Memory is not cleared.
 class Arena {
  public:
@@ -39,7 +48,14 @@ class Arena {
   std::int64_t bytes_in_use() const { return offset_; }
   std::int64_t bytes_free() const { return bytes_max() - offset_; }
   std::int64_t bytes_peak() const { return bytes_peak_; }
-  void ResetPeak() { bytes_peak_ = offset_; }
+  // What the peak was made of when it was reached; its sum is bytes_peak().
+  const BytesByUse& peak_by_use() const { return peak_by_use_; }
+  void ResetPeak() {
+    bytes_peak_ = offset_;
+    peak_by_use_ = in_use_;
+  }
+  // What is allocated from now on is for; the return value is what it was for before. See ArenaUse.
+  MemoryUse SetUse(MemoryUse use) { return std::exchange(use_, use); }
 
   // Takes back everything allocated since bytes_in_use() was `mark`, for the next to be allocated.
   void ReleaseTo(std::int64_t mark);
@@ -48,9 +64,19 @@ class Arena {
   void Trim();
 
  private:
+  // Memory from `begin` on, to the next run's, is for `use`.
+  struct Run {
+    std::int64_t begin = 0;
+    MemoryUse use = MemoryUse::kActivations;
+  };
+
   std::unique_ptr<DeviceBlock> block_;
   std::int64_t offset_ = 0;
   std::int64_t bytes_peak_ = 0;
+  MemoryUse use_ = MemoryUse::kActivations;
+  std::vector<Run> runs_;
+  BytesByUse in_use_{};
+  BytesByUse peak_by_use_{};
   std::int64_t bytes_touched_ = 0;  // highest offset since the last Trim
 };
 
@@ -66,6 +92,19 @@ class [[nodiscard]] ArenaScope {
  private:
   Arena& arena_;
   std::int64_t mark_;
+};
+
+// What is allocated during its life is for `use`.
+class [[nodiscard]] ArenaUse {
+ public:
+  ArenaUse(Arena& arena, MemoryUse use) : arena_(arena), before_(arena.SetUse(use)) {}
+  ~ArenaUse() { arena_.SetUse(before_); }
+  ArenaUse(const ArenaUse&) = delete;
+  ArenaUse& operator=(const ArenaUse&) = delete;
+
+ private:
+  Arena& arena_;
+  MemoryUse before_;
 };
 
 }  // namespace ovi

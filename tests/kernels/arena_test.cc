@@ -174,5 +174,39 @@ TEST(CpuBackend, TakesPagesOnlyOnceTheyAreWritten) {
   EXPECT_EQ(values.back(), 2);
 }
 
+TEST(Arena, TellsWhatItsPeakIsMadeOf) {
+  Arena arena = test::MakeTestArena(4096);
+  const auto take = [&](MemoryUse use, std::int64_t bytes) {
+    const ArenaUse scope(arena, use);
+    EXPECT_TRUE(arena.Allocate(DType::kU8, {bytes}, "bytes").ok());
+  };
+  const auto peak = [&] { return arena.peak_by_use(); };
+  take(MemoryUse::kWeights, 64);
+  {
+    ArenaScope scope(arena);
+    take(MemoryUse::kCommunication, 128);
+    take(MemoryUse::kActivations, 256);
+    take(MemoryUse::kCommunication, 64);
+    EXPECT_EQ(peak(), (BytesByUse{256, 64, 0, 192}));
+  }
+  // Less than before: the peak stays what it was.
+  take(MemoryUse::kWeightBuffers, 128);
+  EXPECT_EQ(peak(), (BytesByUse{256, 64, 0, 192}));
+  EXPECT_EQ(arena.bytes_peak(), 512);
+  arena.ResetPeak();
+  EXPECT_EQ(peak(), (BytesByUse{0, 64, 128, 0}));
+  // Back into the middle of a run.
+  take(MemoryUse::kWeights, 64);
+  const std::int64_t mark = arena.bytes_in_use();
+  take(MemoryUse::kWeights, 64);
+  take(MemoryUse::kActivations, 64);
+  arena.ReleaseTo(mark);
+  arena.ResetPeak();
+  EXPECT_EQ(peak(), (BytesByUse{0, 128, 128, 0}));
+  arena.ReleaseTo(0);
+  arena.ResetPeak();
+  EXPECT_EQ(peak(), BytesByUse{});
+}
+
 }  // namespace
 }  // namespace ovi

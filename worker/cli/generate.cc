@@ -27,6 +27,7 @@
 #include "worker/pipeline/engine.h"
 #include "worker/pipeline/math/prompt_format.h"
 #include "worker/pipeline/mp4_sink.h"
+#include "worker/plan/clip_settler.h"
 
 namespace ovi {
 namespace {
@@ -84,6 +85,12 @@ class Run {
     const std::unique_ptr<Backend> backend = MakeCpuBackend();
     const std::int64_t bytes = options_.memory_bytes > 0 ? options_.memory_bytes : AvailableMemory() / 10 * 9;
     OVI_ASSIGN_OR_RETURN(engine_, Engine::Create(*backend, bytes, plan_.model));
+    settler_ = std::make_unique<ClipSettler>(engine_->model(), bytes);
+    // Whether all of them fit, before the first one is computed.
+    for (const PromptItem& item : plan_.job.prompts) {
+      OVI_ASSIGN_OR_RETURN(const ClipRequest clip, RequestOf(plan_, item, 0));
+      OVI_RETURN_IF_ERROR(settler_->Settle(clip).status());
+    }
     const int repeats = plan_.job.each_example_n_times;
     title_.count = static_cast<int>(plan_.job.prompts.size()) * repeats;
     for (const PromptItem& item : plan_.job.prompts) {
@@ -100,7 +107,9 @@ class Run {
 
  private:
   absl::Status One(const PromptItem& item, int repeat) {
-    OVI_ASSIGN_OR_RETURN(const ClipRequest clip, RequestOf(plan_, item, repeat));
+    OVI_ASSIGN_OR_RETURN(const ClipRequest asked, RequestOf(plan_, item, repeat));
+    OVI_ASSIGN_OR_RETURN(const SettledClip settled, settler_->Settle(asked));
+    const ClipRequest& clip = settled.clip;
     ClipInputs inputs;
     inputs.loras = plan_.loras;
     if (clip.image_to_video) {
@@ -114,7 +123,7 @@ class Run {
     if (!options_.dump.empty()) dump.Attach(inputs);
 
     title_.prompt = item.text;
-    reporter_.Begin(title_, plan_.model, clip);
+    reporter_.Begin(title_, plan_.model, settled);
     Mp4Sink sink(VideoPath(plan_, clip, item, paths_), ClipMetadata(plan_.model.spec, plan_.job, clip, item));
     const auto begin = std::chrono::steady_clock::now();
     const Control control{.on_progress = [this](const Progress& progress) { reporter_.Step(progress); },
@@ -123,7 +132,7 @@ class Run {
     OVI_ASSIGN_OR_RETURN(const ClipReport report, engine_->Generate(clip, inputs, control, dumping));
     if (!options_.dump.empty()) OVI_RETURN_IF_ERROR(dump.Write(options_.dump, report.latents));
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
-    reporter_.Done(title_, clip, {sink.path(), sink.poster_path(), sink.sheet_path()}, report,
+    reporter_.Done(title_, settled, {sink.path(), sink.poster_path(), sink.sheet_path()}, report,
                    {.seconds = seconds.count(), .resident_bytes_peak = ResidentPeakBytes()});
     return absl::OkStatus();
   }
@@ -133,6 +142,7 @@ class Run {
   Reporter& reporter_;
   ClipTitle title_;
   std::unique_ptr<Engine> engine_;
+  std::unique_ptr<ClipSettler> settler_;
   std::set<std::string> paths_;
 };
 
@@ -163,7 +173,7 @@ int RunGenerate(const GenerateOptions& options) {
     return kExitInterrupted;
   }
   const bool limited = absl::IsResourceExhausted(status) && options.memory_bytes > 0;
-  reporter->Failed(absl::StrCat(status.message(), limited ? "; --max-memory set this limit" : ""));
+  reporter->Failed(absl::StrCat(status.message(), limited ? "; --max-vram set this limit" : ""));
   return kExitFailed;
 }
 

@@ -43,7 +43,7 @@ CLI::App* AddGenerateCommand(CLI::App& app, ovi::GenerateOptions& options) {
       ->allow_extra_args(false);
   command->add_option("--out", options.out, "folder for the MP4, its poster and its contact sheet");
   command
-      ->add_option("--max-memory", options.memory_bytes,
+      ->add_option("--max-vram,--max-memory", options.memory_bytes,
                    "memory for weights and activations, e.g. 8GiB (default: 90 % of what is free)")
       ->transform(CLI::AsSizeValue(false))
       ->check([](const std::string& bytes) {

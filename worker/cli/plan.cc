@@ -33,11 +33,6 @@ absl::StatusOr<std::vector<Override>> ParseSets(const std::vector<std::string>& 
 // What the job asks for and this program cannot do yet: it only changes how much memory or how many devices
 // it takes.
 void WarnOfUnsupported(JobSpec& job) {
-  if (job.vram_mode != VramMode::kAuto && job.vram_mode != VramMode::kStandard) {
-    job.warnings.push_back(
-        absl::StrCat("vram_mode ", ToString(job.vram_mode),
-                     ": quantised and streamed weights are not there yet; weights are held in bf16"));
-  }
   if (job.gpu_allocation == GpuAllocation::kMulti || job.gpu_allocation == GpuAllocation::kFsdp) {
     job.warnings.push_back("gpu_allocation: this program computes in one process, on the CPU");
   }

@@ -19,6 +19,16 @@ std::int64_t PeakBytes(const ClipReport& report) {
   return peak;
 }
 
+// "vram_mode ultra_low, 3.8 GiB planned, 10.1 GiB of weights on the host, decoded in 4 strips".
+std::string DescribeMemory(const SettledClip& settled) {
+  const MemoryLayout& memory = settled.clip.memory;
+  std::string text = absl::StrCat("vram_mode ", ToString(settled.clip.vram_mode), ", ",
+                                  FormatBytes(settled.plan.bytes_peak), " planned");
+  if (memory.streamed) absl::StrAppend(&text, ", ", FormatBytes(settled.plan.host_bytes), " on the host");
+  if (memory.decode_strips > 1) absl::StrAppend(&text, ", decoded in ", memory.decode_strips, " strips");
+  return text;
+}
+
 // People's words, on a terminal with a moving bar or into a pipe with a line a step.
 class TextReporter final : public Reporter {
  public:
@@ -33,7 +43,8 @@ class TextReporter final : public Reporter {
     if (!adapter.unmatched.empty()) Warning(UnmatchedWarning(adapter));
   }
 
-  void Begin(const ClipTitle& title, const ModelFolder& model, const ClipRequest& clip) override {
+  void Begin(const ClipTitle& title, const ModelFolder& model, const SettledClip& settled) override {
+    const ClipRequest& clip = settled.clip;
     constexpr std::size_t kPromptBytesShown = 160;
     std::printf("[%d/%d] %s\n", title.index + 1, title.count,
                 OneLine(title.prompt, kPromptBytesShown).c_str());
@@ -41,6 +52,7 @@ class TextReporter final : public Reporter {
                 clip.image_to_video ? "i2v" : "t2v", static_cast<int>(clip.size.height),
                 static_cast<int>(clip.size.width), static_cast<int>(model.frames()), clip.steps,
                 static_cast<unsigned long long>(clip.seed));
+    std::printf("      %s\n", DescribeMemory(settled).c_str());
     std::fflush(stdout);
   }
 
@@ -57,7 +69,7 @@ class TextReporter final : public Reporter {
     std::fflush(stdout);
   }
 
-  void Done(const ClipTitle&, const ClipRequest&, const ClipFiles& files, const ClipReport& report,
+  void Done(const ClipTitle&, const SettledClip&, const ClipFiles& files, const ClipReport& report,
             const ClipCost& cost) override {
     std::printf("      %s, peak memory %s of weights and activations, %s resident in all\n",
                 FormatSeconds(cost.seconds).c_str(), FormatBytes(PeakBytes(report)).c_str(),
@@ -101,7 +113,8 @@ class JsonReporter final : public Reporter {
     if (!adapter.unmatched.empty()) Warning(UnmatchedWarning(adapter));
   }
 
-  void Begin(const ClipTitle& title, const ModelFolder& model, const ClipRequest& clip) override {
+  void Begin(const ClipTitle& title, const ModelFolder& model, const SettledClip& settled) override {
+    const ClipRequest& clip = settled.clip;
     Print({{"event", "clip"},
            {"index", title.index},
            {"count", title.count},
@@ -112,7 +125,11 @@ class JsonReporter final : public Reporter {
            {"width", clip.size.width},
            {"frames", model.frames()},
            {"steps", clip.steps},
-           {"seed", clip.seed}});
+           {"seed", clip.seed},
+           {"vram_mode", ToString(clip.vram_mode)},
+           {"bytes_planned", settled.plan.bytes_peak},
+           {"host_bytes_planned", settled.plan.host_bytes},
+           {"decode_strips", clip.memory.decode_strips}});
   }
 
   void Step(const Progress& progress) override {
@@ -123,17 +140,18 @@ class JsonReporter final : public Reporter {
            {"seconds_per_step", progress.seconds_per_step}});
   }
 
-  void Done(const ClipTitle& title, const ClipRequest& clip, const ClipFiles& files, const ClipReport& report,
-            const ClipCost& cost) override {
+  void Done(const ClipTitle& title, const SettledClip& settled, const ClipFiles& files,
+            const ClipReport& report, const ClipCost& cost) override {
     nlohmann::json stages = nlohmann::json::array();
     for (const StageReport& stage : report.stages) {
       stages.push_back({{"stage", std::string(StageName(stage.stage))},
                         {"seconds", stage.seconds},
-                        {"arena_bytes_peak", stage.arena_bytes_peak}});
+                        {"arena_bytes_peak", stage.arena_bytes_peak},
+                        {"arena_bytes_planned", PlannedBytes(settled.plan, stage.stage)}});
     }
     Print({{"event", "result"},
            {"index", title.index},
-           {"seed", clip.seed},
+           {"seed", settled.clip.seed},
            {"video", files.video},
            {"poster", files.poster},
            {"sheet", files.sheet},

@@ -5,9 +5,9 @@
 #include <string>
 
 #include "absl/status/status.h"
-#include "worker/pipeline/clip_request.h"
 #include "worker/pipeline/engine.h"
 #include "worker/pipeline/progress.h"
+#include "worker/plan/clip_plan.h"
 
 namespace ovi {
 
@@ -34,9 +34,9 @@ class Reporter {
   virtual void Warning(const std::string& text) = 0;
   // An adapter of the run: how much of it is used, and a warning of what is not.
   virtual void Adapter(const LoraAdapter& adapter) = 0;
-  virtual void Begin(const ClipTitle& title, const ModelFolder& model, const ClipRequest& clip) = 0;
+  virtual void Begin(const ClipTitle& title, const ModelFolder& model, const SettledClip& settled) = 0;
   virtual void Step(const Progress& progress) = 0;
-  virtual void Done(const ClipTitle& title, const ClipRequest& clip, const ClipFiles& files,
+  virtual void Done(const ClipTitle& title, const SettledClip& settled, const ClipFiles& files,
                     const ClipReport& report, const ClipCost& cost) = 0;
   // The end of the run; `message` is one line.
   virtual void Failed(const std::string& message) = 0;

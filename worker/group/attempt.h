@@ -13,26 +13,29 @@
 #include "worker/pipeline/clip_request.h"
 #include "worker/pipeline/model_folder.h"
 #include "worker/pipeline/progress.h"
+#include "worker/plan/clip_settler.h"
 
 namespace ovi {
 
 struct AttemptRequest {
   JobSpec job;
-  ClipRequest clip;
+  ClipRequest clip;  // settled
   Topology topology;
+  MemoryPlan plan;  // of the rank that takes most
 };
 
-// What an attempt finds: the group's model and ranks.
+// What an attempt finds: the group's model and ranks, and the memory of each.
 struct AttemptPlace {
   const std::string& model_name;
   const ModelFolder& model;
+  ClipSettler& settler;
   int world_size = 1;
   const std::vector<int>& shares;  // of the ranks (topology.h); empty = all alike
 };
 
-// Pure. `image` is the size of the first frame's image, given exactly in mode i2v. INVALID_ARGUMENT for a job
-// that could not be made anywhere, or not by so many ranks; FAILED_PRECONDITION for one that is not this
-// group's.
+// Pure, but for what the settler remembers. `image` is the size of the first frame's image, given exactly in
+// mode i2v. INVALID_ARGUMENT for a job that could not be made anywhere, or not by so many ranks;
+// FAILED_PRECONDITION for one that is not this group's; RESOURCE_EXHAUSTED for one that does not fit.
 absl::StatusOr<AttemptRequest> ResolveAttempt(const v1::RunAttempt& run, const AttemptPlace& place,
                                               std::optional<FrameSize> image);
 

@@ -46,6 +46,7 @@ absl::Status Follower::Assist(const PeerOrder& order) {
   OVI_ASSIGN_OR_RETURN(const AttemptRequest request, ResolveAttempt(run,
                                                                     {.model_name = parts_.facts.model_name,
                                                                      .model = parts_.engine.model(),
+                                                                     .settler = parts_.settler,
                                                                      .world_size = parts_.session.size(),
                                                                      .shares = parts_.facts.rank_shares},
                                                                     image));

@@ -8,6 +8,7 @@
 #include "worker/group/peer_message.h"
 #include "worker/parallel/communicator.h"
 #include "worker/pipeline/engine.h"
+#include "worker/plan/clip_settler.h"
 
 namespace ovi {
 
@@ -18,6 +19,7 @@ class Follower {
     MpiSession& session;
     Communicator& world;
     Engine& engine;
+    ClipSettler& settler;
     const GroupFacts& facts;
   };
   explicit Follower(Parts parts) : parts_(parts) {}

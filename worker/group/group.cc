@@ -23,6 +23,7 @@
 #include "worker/group/mpi_session.h"
 #include "worker/parallel/mpi_communicator.h"
 #include "worker/pipeline/check_weights.h"
+#include "worker/plan/clip_settler.h"
 
 namespace ovi {
 namespace {
@@ -93,17 +94,18 @@ class Rank {
     backend_ = MakeCpuBackend();
     OVI_ASSIGN_OR_RETURN(world_, NewMpiCommunicator({}));
     OVI_ASSIGN_OR_RETURN(engine_, Engine::Create(*backend_, facts_.bytes_per_rank, std::move(model)));
+    settler_ = std::make_unique<ClipSettler>(engine_->model(), facts_.bytes_per_rank);
     return absl::OkStatus();
   }
 
   absl::StatusOr<v1::GroupExitCode> Serve() {
-    if (session_.rank() != 0) return Follower({session_, *world_, *engine_, facts_}).Follow();
+    if (session_.rank() != 0) return Follower({session_, *world_, *engine_, *settler_, facts_}).Follow();
     CoordinatorLink link({.address = facts_.coordinator_address,
                           .token = token_,
                           .insecure = facts_.insecure,
                           .hello = HelloOf(facts_, session_.size()),
                           .idle_max = std::chrono::milliseconds(facts_.idle_timeout_ms)});
-    return Leader({session_, *world_, link, *engine_, facts_, options_.group_dir}).Lead();
+    return Leader({session_, *world_, link, *engine_, *settler_, facts_, options_.group_dir}).Lead();
   }
 
   const GroupFacts& facts() const { return facts_; }
@@ -116,6 +118,7 @@ class Rank {
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<Communicator> world_;
   std::unique_ptr<Engine> engine_;
+  std::unique_ptr<ClipSettler> settler_;
 };
 
 v1::GroupExitCode ExitCodeOf(const absl::Status& status) {

@@ -120,7 +120,9 @@ absl::Status Leader::ComputeTogether(Attempt& attempt, const Inputs& inputs, abs
   OVI_RETURN_IF_ERROR(told.status());
   for (int rank = 1; rank < parts_.session.size(); ++rank) {
     const PeerOutcome& other = (*told)[static_cast<std::size_t>(rank)];
-    for (const StageReport& stage : other.stages) *attempt.finished.add_memory() = MemoryOf(rank, stage);
+    for (const StageReport& stage : other.stages) {
+      *attempt.finished.add_memory() = MemoryOf(rank, stage, inputs.request.plan);
+    }
     // We stopped because it had: its reason is the reason.
     if (absl::IsAborted(outcome) && !other.status.ok() && !absl::IsAborted(other.status)) {
       outcome = Annotate(other.status, absl::StrCat("rank ", rank));
@@ -143,6 +145,7 @@ absl::StatusOr<Leader::Inputs> Leader::Prepare(const v1::RunAttempt& run) {
   OVI_ASSIGN_OR_RETURN(inputs.request, ResolveAttempt(run,
                                                       {.model_name = parts_.facts.model_name,
                                                        .model = parts_.engine.model(),
+                                                       .settler = parts_.settler,
                                                        .world_size = parts_.session.size(),
                                                        .shares = parts_.facts.rank_shares},
                                                       size));
@@ -190,10 +193,16 @@ absl::Status Leader::Generate(Attempt& attempt, const Inputs& inputs, PeerWatch*
     return absl::UnavailableError(
         absl::StrCat(attempt.folder, ": cannot make this folder: ", error.message()));
   }
+  Log(LogLevel::kInfo, "memory planned",
+      {{"job", attempt.run.attempt().job_id()},
+       {"vram_mode", ToString(request.clip.vram_mode)},
+       {"bytes_planned", request.plan.bytes_peak},
+       {"host_bytes_planned", request.plan.host_bytes},
+       {"decode_strips", request.clip.memory.decode_strips}});
   ClipInputs clip_inputs;
   clip_inputs.loras = inputs.loras;
   clip_inputs.on_stage = [&](const StageReport& stage) {
-    *attempt.finished.add_memory() = attempt.untold.emplace_back(MemoryOf(0, stage));
+    *attempt.finished.add_memory() = attempt.untold.emplace_back(MemoryOf(0, stage, request.plan));
   };
   if (inputs.image) {
     clip_inputs.image = FirstFrameTensor(*inputs.image, request.clip.size,
@@ -215,12 +224,13 @@ absl::Status Leader::HandOver(Attempt& attempt) {
   return absl::OkStatus();
 }
 
-v1::MemoryReport Leader::MemoryOf(int rank, const StageReport& stage) const {
+v1::MemoryReport Leader::MemoryOf(int rank, const StageReport& stage, const MemoryPlan& plan) {
   v1::MemoryReport report;
   report.set_rank(rank);
   report.set_stage(ToProto(stage.stage));
   report.set_device_bytes_peak(stage.arena_bytes_peak);
-  report.set_device_bytes_planned(parts_.facts.bytes_per_rank);
+  report.set_device_bytes_planned(PlannedBytes(plan, stage.stage));
+  report.set_host_bytes_planned(plan.host_bytes);
   report.set_seconds(stage.seconds);
   return report;
 }

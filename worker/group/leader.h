@@ -14,6 +14,7 @@
 #include "worker/group/transfer.h"
 #include "worker/media/image.h"
 #include "worker/pipeline/engine.h"
+#include "worker/plan/clip_settler.h"
 
 namespace ovi {
 
@@ -25,6 +26,7 @@ class Leader {
     Communicator& world;
     CoordinatorLink& link;
     Engine& engine;
+    ClipSettler& settler;
     const GroupFacts& facts;
     std::string group_dir;
   };
@@ -60,7 +62,7 @@ class Leader {
   absl::Status Generate(Attempt& attempt, const Inputs& inputs, PeerWatch* watch, RankGroup* ranks);
   absl::Status HandOver(Attempt& attempt);
   Control ControlOf(Attempt& attempt, PeerWatch* watch);
-  v1::MemoryReport MemoryOf(int rank, const StageReport& stage) const;
+  static v1::MemoryReport MemoryOf(int rank, const StageReport& stage, const MemoryPlan& plan);
   void LogEnd(const Attempt& attempt) const;
 
   Parts parts_;

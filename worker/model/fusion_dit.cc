@@ -359,6 +359,7 @@ absl::Status FusionDit::Leave(const FusionParams& params, const LatentShape& sha
   OVI_ASSIGN_OR_RETURN(const Tensor audio_rows,
                        RunHead(params, Tower::kAudio, entry.audio_segments, entry.audio_time.e, lane.audio));
   if (entry.shard != nullptr) {
+    const ArenaUse use(runtime_.arena, MemoryUse::kCommunication);
     OVI_ASSIGN_OR_RETURN(const Tensor all, AllocateLike(runtime_, video_rows, GridOf(shape).tokens(),
                                                         video_rows.shape[1], "head output of all ranks"));
     runtime_.stream.Copy(all.Slice(entry.range.begin, entry.range.size()), video_rows);

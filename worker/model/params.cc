@@ -51,6 +51,7 @@ absl::StatusOr<LinearParams> ParamLoader::Linear(std::string_view prefix, std::i
                                                  Bias bias, DType dtype) {
   const std::string name = absl::StrCat(std::string(prefix), ".weight");
   LinearParams params;
+  const ArenaUse use(runtime_.arena, MemoryUse::kWeights);
   OVI_ASSIGN_OR_RETURN(params.weight, runtime_.backend.AllocateGemmWeight(runtime_.arena, dtype, n, k, name));
   if (IsWanted(params.weight.storage) || IsWanted(params.weight.scale)) {
     OVI_ASSIGN_OR_RETURN(HostTensor host, Find(name, n * k));
@@ -70,6 +71,7 @@ absl::StatusOr<ConvParams> ParamLoader::Conv(std::string_view prefix, std::int64
                                              const Extent3& kernel, Bias bias) {
   const std::string name = absl::StrCat(std::string(prefix), ".weight");
   ConvParams params;
+  const ArenaUse use(runtime_.arena, MemoryUse::kWeights);
   OVI_ASSIGN_OR_RETURN(params.weight, runtime_.backend.AllocateConvWeight(runtime_.arena, format_.compute, co,
                                                                           ci, kernel, name));
   if (IsWanted(params.weight.storage)) {
@@ -87,6 +89,7 @@ absl::StatusOr<ConvParams> ParamLoader::Conv(std::string_view prefix, std::int64
 }
 
 absl::StatusOr<Tensor> ParamLoader::Vector(std::string_view name, std::int64_t elements) {
+  const ArenaUse use(runtime_.arena, MemoryUse::kWeights);
   OVI_ASSIGN_OR_RETURN(const Tensor tensor, runtime_.arena.Allocate(DType::kF32, {elements}, name));
   if (!IsWanted(tensor)) return tensor;
   OVI_ASSIGN_OR_RETURN(const HostTensor host, Find(name, elements));
@@ -98,6 +101,7 @@ absl::StatusOr<LinearParams> ParamLoader::LinearFrom(std::span<const float> weig
                                                      std::int64_t k, std::string_view what) {
   std::vector<float> storage;
   LinearParams params;
+  const ArenaUse use(runtime_.arena, MemoryUse::kWeights);
   OVI_ASSIGN_OR_RETURN(params.weight,
                        runtime_.backend.AllocateGemmWeight(runtime_.arena, format_.compute, n, k, what));
   runtime_.stream.Upload(params.weight, Rounded(View(weight, {n, k}), storage));
@@ -110,6 +114,7 @@ absl::StatusOr<ConvParams> ParamLoader::ConvFrom(std::span<const float> weight, 
                                                  std::string_view what) {
   std::vector<float> storage;
   ConvParams params;
+  const ArenaUse use(runtime_.arena, MemoryUse::kWeights);
   OVI_ASSIGN_OR_RETURN(params.weight, runtime_.backend.AllocateConvWeight(runtime_.arena, format_.compute, co,
                                                                           ci, kernel, what));
   runtime_.stream.Upload(params.weight, Rounded(View(weight, KernelShape(co, ci, kernel)), storage));
@@ -123,6 +128,7 @@ absl::StatusOr<ConvTransposeParams> ParamLoader::ConvTransposeFrom(std::span<con
                                                                    std::string_view what) {
   std::vector<float> storage;
   ConvTransposeParams params;
+  const ArenaUse use(runtime_.arena, MemoryUse::kWeights);
   OVI_ASSIGN_OR_RETURN(params.weight, runtime_.backend.AllocateConvTransposeWeight(
                                           runtime_.arena, format_.compute, ci, co, kernel, what));
   runtime_.stream.Upload(params.weight, Rounded(View(weight, {ci, co, kernel}), storage));
@@ -138,6 +144,7 @@ absl::Status ParamLoader::Fill(const Tensor& tensor, std::vector<float> values) 
 
 absl::StatusOr<Tensor> ParamLoader::VectorFrom(std::span<const float> values, std::string_view what) {
   const Shape shape{static_cast<std::int64_t>(values.size())};
+  const ArenaUse use(runtime_.arena, MemoryUse::kWeights);
   OVI_ASSIGN_OR_RETURN(const Tensor tensor, runtime_.arena.Allocate(DType::kF32, shape, what));
   if (IsWanted(tensor)) OVI_RETURN_IF_ERROR(Fill(tensor, {values.begin(), values.end()}));
   return tensor;

@@ -59,6 +59,7 @@ class ShardedAttention {
 
   // Memory for what comes and goes, of h's dtype. Lives in the caller's ArenaScope.
   absl::Status Allocate(const Tensor& like) {
+    const ArenaUse use(runtime_.arena, MemoryUse::kCommunication);
     for (Tensor& packed : packed_) {
       OVI_ASSIGN_OR_RETURN(packed,
                            AllocateLike(runtime_, like, rows_, config_.dim, "tokens for other ranks"));
@@ -208,6 +209,7 @@ absl::Status AttendOverRanks(const Runtime& runtime, const TowerConfig& config, 
   ArenaScope scope(runtime.arena);
   const auto ranks = static_cast<std::int64_t>(shard.communicator->size());
   const std::int64_t rows = q.shape[0];
+  const ArenaUse use(runtime.arena, MemoryUse::kCommunication);
   OVI_ASSIGN_OR_RETURN(const Tensor parts, runtime.arena.Allocate(DType::kF32, {ranks, rows, config.dim},
                                                                   "attention of all ranks"));
   OVI_ASSIGN_OR_RETURN(const Tensor lse, runtime.arena.Allocate(DType::kF32, {ranks, config.heads, rows},

@@ -104,6 +104,7 @@ class ShardedWeights final : public FusionWeights {
     OVI_RETURN_IF_ERROR(
         LayOutUnit(runtime_, config_, source, format, unit, room, UnitRange{range.begin, range.end}, params));
     Share share{.unit = unit, .bytes = {}};
+    const ArenaUse use(runtime_.arena, MemoryUse::kWeights);
     OVI_ASSIGN_OR_RETURN(share.bytes,
                          runtime_.arena.Allocate(DType::kU8, {range.size()}, "share of the weights"));
     runtime_.stream.Copy(share.bytes, room.Slice(range.begin, range.size()));

@@ -36,6 +36,7 @@ absl::StatusOr<UnitBuffer> UnitBuffer::Make(const Runtime& runtime, const Fusion
                                             const std::map<FusionPiece, std::int64_t>& unit_bytes,
                                             std::int64_t bytes) {
   UnitBuffer buffer;
+  const ArenaUse use(runtime.arena, MemoryUse::kWeightBuffers);
   OVI_ASSIGN_OR_RETURN(buffer.room_, runtime.arena.Allocate(DType::kU8, {bytes}, "room for a weight unit"));
   for (const FusionUnit unit : FusionUnits(config)) {
     if (buffer.params_.contains(unit.piece) || unit_bytes.at(unit.piece) > bytes) continue;

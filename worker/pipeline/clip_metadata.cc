@@ -30,6 +30,7 @@ std::map<std::string, std::string> ClipMetadata(const ModelSpec& model, const Jo
       {"video_guidance_scale", absl::StrCat(clip.video_guidance_scale)},
       {"audio_guidance_scale", absl::StrCat(clip.audio_guidance_scale)},
       {"precision", ToString(job.precision)},
+      {"vram_mode", ToString(clip.vram_mode)},
       {"version", OVI_VERSION}};
   if (!job.loras.empty()) tags["loras"] = DescribeLoras(job.loras);
   return tags;

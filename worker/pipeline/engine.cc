@@ -53,7 +53,7 @@ absl::Status Engine::Measured(Stage stage, const ClipInputs& inputs, ClipReport&
   const absl::Status status = body();
   arena_->Trim();
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
-  const StageReport measured{stage, seconds.count(), arena_->bytes_peak()};
+  const StageReport measured{stage, seconds.count(), arena_->bytes_peak(), arena_->peak_by_use()};
   if (inputs.on_stage) inputs.on_stage(measured);
   OVI_RETURN_IF_ERROR(status);
   report.stages.push_back(measured);
@@ -154,6 +154,7 @@ absl::Status Engine::Decode(const Runtime& runtime, const ClipRequest& clip, con
     if (ranks == nullptr) return mine;
     Tensor all;
     if (ranks->leads()) {
+      const ArenaUse use(runtime.arena, MemoryUse::kCommunication);
       const Shape shape{mine.shape[0], clip.size.height, clip.size.width, 3};
       OVI_ASSIGN_OR_RETURN(all, runtime.arena.Allocate(mine.dtype, shape, "frames of all ranks"));
     }

@@ -45,6 +45,7 @@ struct StageReport {
   Stage stage = Stage::kEncode;
   double seconds = 0;
   std::int64_t arena_bytes_peak = 0;
+  BytesByUse peak_by_use{};  // what that was made of
 };
 
 // What a clip may bring along besides its request.

@@ -46,17 +46,10 @@ absl::StatusOr<std::int64_t> LeastWeightBytes(const ModelFolder& model, const Cl
   return PlanStreaming(model.fusion, bytes, 0).device_bytes;
 }
 
-std::int64_t BytesOf(const MemoryPlan& plan, Stage stage) {
-  for (const StageNeed& need : plan.stages) {
-    if (need.stage == stage) return need.bytes;
-  }
-  return 0;
-}
-
 // The larger of both, stage by stage.
 void Cover(MemoryPlan& plan, const MemoryPlan& other) {
   for (std::size_t i = 0; i < plan.stages.size(); ++i) {
-    plan.stages[i].bytes = std::max(plan.stages[i].bytes, other.stages[i].bytes);
+    if (other.stages[i].bytes > plan.stages[i].bytes) plan.stages[i] = other.stages[i];
   }
   plan.bytes_peak = std::max(plan.bytes_peak, other.bytes_peak);
   plan.host_bytes = std::max(plan.host_bytes, other.host_bytes);
@@ -83,13 +76,13 @@ absl::StatusOr<SettledClip> SettleMode(const ModelFolder& model, ClipRequest cli
   OVI_ASSIGN_OR_RETURN(MemoryPlan plan, PlanLargest(model, clip, rank));
   // Strips cost time, so there are no more of them than the limit asks for.
   if (alone && clip.memory.decode_strips == 1 && bytes_max > 0) {
-    while (BytesOf(plan, Stage::kDecode) > bytes_max && clip.memory.decode_strips < kDecodeStripsMax) {
+    while (PlannedBytes(plan, Stage::kDecode) > bytes_max && clip.memory.decode_strips < kDecodeStripsMax) {
       ++clip.memory.decode_strips;
       OVI_ASSIGN_OR_RETURN(plan, PlanLargest(model, clip, rank));
     }
   }
   if (!streams || (bytes_max > 0 && plan.bytes_peak > bytes_max)) return SettledClip{clip, plan};
-  const std::int64_t denoise = BytesOf(plan, Stage::kDenoise);
+  const std::int64_t denoise = PlannedBytes(plan, Stage::kDenoise);
   const std::int64_t room = (bytes_max > 0 ? bytes_max : plan.bytes_peak) - denoise;
   OVI_ASSIGN_OR_RETURN(const std::int64_t least, LeastWeightBytes(model, clip));
   clip.memory.weight_bytes_max = least + room;
@@ -137,6 +130,13 @@ absl::StatusOr<std::string> DescribeMisfit(const ModelFolder& model, const ClipR
 
 }  // namespace
 
+std::int64_t PlannedBytes(const MemoryPlan& plan, Stage stage) {
+  for (const StageNeed& need : plan.stages) {
+    if (need.stage == stage) return need.bytes;
+  }
+  return 0;
+}
+
 absl::StatusOr<MemoryPlan> PlanClip(const ModelFolder& model, const ClipRequest& clip,
                                     const PlannedRank& rank, PlannedPrompts prompts) {
   MemoryPlan plan;
@@ -159,7 +159,7 @@ absl::StatusOr<MemoryPlan> PlanClip(const ModelFolder& model, const ClipRequest&
                                                     ? engine->Generate(clip, inputs, {}, sink, group.get())
                                                     : engine->Assist(clip, inputs, {}, *group));
   for (const StageReport& stage : report.stages) {
-    plan.stages.push_back({stage.stage, stage.arena_bytes_peak});
+    plan.stages.push_back({stage.stage, stage.arena_bytes_peak, stage.peak_by_use});
     plan.bytes_peak = std::max(plan.bytes_peak, stage.arena_bytes_peak);
   }
   if (ranks == 1 && clip.memory.decode_strips > 1) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "kernels/arena.h"
 #include "worker/model/runtime.h"
 #include "worker/parallel/communicator.h"
 #include "worker/parallel/topology.h"
@@ -16,10 +17,11 @@
 
 namespace ovi {
 
-// Arena bytes that a stage takes at most.
+// Arena bytes that a stage takes at most, and what they are made of then.
 struct StageNeed {
   Stage stage = Stage::kEncode;
   std::int64_t bytes = 0;
+  BytesByUse by_use{};
 };
 
 struct MemoryPlan {
@@ -31,6 +33,9 @@ struct MemoryPlan {
   std::int64_t host_bytes = 0;
   CommunicatorCounts sent;  // to other ranks, over the whole clip
 };
+
+// Of a stage; 0 where the plan does not have it.
+std::int64_t PlannedBytes(const MemoryPlan& plan, Stage stage);
 
 // A rank of a group; alone unless said otherwise.
 struct PlannedRank {

@@ -61,7 +61,7 @@ absl::StatusOr<ClipRequest> LargestClip(const ModelFolder& model, PrecisionPolic
 void Cover(MemoryPlan& plan, const MemoryPlan& other) {
   if (plan.stages.empty()) plan.stages = other.stages;
   for (std::size_t i = 0; i < plan.stages.size(); ++i) {
-    plan.stages[i].bytes = std::max(plan.stages[i].bytes, other.stages[i].bytes);
+    if (other.stages[i].bytes > plan.stages[i].bytes) plan.stages[i] = other.stages[i];
   }
   plan.bytes_peak = std::max(plan.bytes_peak, other.bytes_peak);
 }
