@@ -41,6 +41,8 @@ class Stream {
   // f8_e4m3 with scales. An int8 or e4m3 GemmWeight is quantised by rows on its way in, or takes rows of its
   // own dtype as they are.
   virtual void Upload(const GemmWeight& dst, const HostTensor& src) = 0;
+  // One of 4 bits takes nothing but its own format.
+  virtual void Upload(const GemmWeight& dst, const FourBitRows& src) = 0;
   virtual void Upload(const ConvWeight& dst, const HostTensor& src) = 0;
   virtual void Upload(const ConvTransposeWeight& dst, const HostTensor& src) = 0;
 
@@ -68,6 +70,9 @@ class Backend {
   // Room for a weight, in the backend's layout; its bytes do not depend on the values.
   virtual absl::StatusOr<GemmWeight> AllocateGemmWeight(Arena& arena, DType dtype, std::int64_t n,
                                                         std::int64_t k, std::string_view what) = 0;
+  virtual absl::StatusOr<GemmWeight> AllocateGemmWeight(Arena& arena, const FourBitFormat& format,
+                                                        std::int64_t n, std::int64_t k,
+                                                        std::string_view what) = 0;
   virtual absl::StatusOr<ConvWeight> AllocateConvWeight(Arena& arena, DType dtype, std::int64_t out_channels,
                                                         std::int64_t in_channels, const Extent3& kernel,
                                                         std::string_view what) = 0;

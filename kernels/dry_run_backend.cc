@@ -39,7 +39,10 @@ class DryRunStream final : public Stream {
     Require(dst.dtype == src.dtype && dst.elements() == src.elements(), "copy", dst.shape, src.shape);
   }
   void Upload(const GemmWeight& dst, const HostTensor& src) override {
-    Require(src.elements() == dst.n * dst.k, "gemm weight", {dst.n, dst.k}, src.shape);
+    Require(src.elements() == dst.n * dst.k && !dst.four_bit, "gemm weight", {dst.n, dst.k}, src.shape);
+  }
+  void Upload(const GemmWeight& dst, const FourBitRows& src) override {
+    if (status_.ok()) status_ = Validate(dst, src);
   }
   void Upload(const ConvWeight& dst, const HostTensor& src) override {
     const Shape shape{dst.out_channels, dst.in_channels, dst.kernel[0], dst.kernel[1], dst.kernel[2]};
@@ -88,6 +91,10 @@ class DryRunBackend final : public Backend {
   absl::StatusOr<GemmWeight> AllocateGemmWeight(Arena& arena, DType dtype, std::int64_t n, std::int64_t k,
                                                 std::string_view what) override {
     return device_->AllocateGemmWeight(arena, dtype, n, k, what);
+  }
+  absl::StatusOr<GemmWeight> AllocateGemmWeight(Arena& arena, const FourBitFormat& format, std::int64_t n,
+                                                std::int64_t k, std::string_view what) override {
+    return device_->AllocateGemmWeight(arena, format, n, k, what);
   }
   absl::StatusOr<ConvWeight> AllocateConvWeight(Arena& arena, DType dtype, std::int64_t out_channels,
                                                 std::int64_t in_channels, const Extent3& kernel,

@@ -27,6 +27,11 @@ absl::Status Validate(const Gemm& op) {
   } else {
     contract.Require(op.a_scale.empty(), "a_scale needs an I8 weight");
   }
+  if (weight.four_bit && weight.four_bit->tail_rank > 0) {
+    contract.Is(op.a_tail, DType::kBF16, {rows, weight.four_bit->tail_rank}, "a_tail");
+  } else {
+    contract.Require(op.a_tail.empty(), "a_tail needs a weight with a tail");
+  }
   if (!op.bias.empty()) contract.Is(op.bias, DType::kF32, {weight.n}, "bias");
   if (!op.residual.empty()) {
     contract.IsFloat(op.residual, "residual");
@@ -37,6 +42,26 @@ absl::Status Validate(const Gemm& op) {
   if (!op.gate.empty()) {
     contract.Is(op.gate, DType::kF32, {weight.n}, "gate");
     contract.Require(!op.residual.empty() || rows == 0, "gate needs a residual");
+  }
+  return contract.status();
+}
+
+absl::Status Validate(const GemmWeight& dst, const FourBitRows& src) {
+  Contract contract("4-bit gemm weight");
+  contract.Require(dst.four_bit.has_value(), "the weight is of another format");
+  if (!contract.status().ok()) return contract.status();
+  const auto is = [&](const HostTensor& tensor, DType dtype, const Shape& shape, const char* name) {
+    contract.Require(
+        tensor.dtype == dtype && tensor.shape == shape,
+        absl::StrCat(name, " is ", std::string(DTypeName(tensor.dtype)), " ", tensor.shape.ToString(),
+                     ", expected ", std::string(DTypeName(dtype)), " ", shape.ToString()));
+  };
+  is(src.q, DType::kU8, {dst.n, FourBitRowBytes(dst.k)}, "q");
+  is(src.scale, DType::kBF16, {dst.n, FourBitGroups(dst.k)}, "scale");
+  if (dst.four_bit->tail_rank > 0) {
+    is(src.up, DType::kBF16, {dst.n, dst.four_bit->tail_rank}, "up");
+  } else {
+    contract.Require(src.up.data == nullptr, "up needs a weight with a tail");
   }
   return contract.status();
 }

@@ -86,6 +86,7 @@ class GuardStream final : public Stream {
   }
   void Upload(const Tensor& dst, const HostTensor& src) override { UploadOpened(dst, src); }
   void Upload(const GemmWeight& dst, const HostTensor& src) override { UploadOpened(dst, src); }
+  void Upload(const GemmWeight& dst, const FourBitRows& src) override { UploadOpened(dst, src); }
   void Upload(const ConvWeight& dst, const HostTensor& src) override { UploadOpened(dst, src); }
   void Upload(const ConvTransposeWeight& dst, const HostTensor& src) override { UploadOpened(dst, src); }
   void Download(void* dst, const Tensor& src) override {
@@ -101,8 +102,8 @@ class GuardStream final : public Stream {
   absl::Status Sync() override { return inner_->Sync(); }
 
  private:
-  template <typename Destination>
-  void UploadOpened(const Destination& dst, const HostTensor& src) {
+  template <typename Destination, typename Source>
+  void UploadOpened(const Destination& dst, const Source& src) {
     Opened opened(*gate_);
     inner_->Upload(dst, src);
   }
@@ -131,6 +132,11 @@ class GuardBackend final : public Backend {
                                                 std::string_view what) override {
     Opened opened(*gate_);
     return inner_->AllocateGemmWeight(arena, dtype, n, k, what);
+  }
+  absl::StatusOr<GemmWeight> AllocateGemmWeight(Arena& arena, const FourBitFormat& format, std::int64_t n,
+                                                std::int64_t k, std::string_view what) override {
+    Opened opened(*gate_);
+    return inner_->AllocateGemmWeight(arena, format, n, k, what);
   }
   absl::StatusOr<ConvWeight> AllocateConvWeight(Arena& arena, DType dtype, std::int64_t out_channels,
                                                 std::int64_t in_channels, const Extent3& kernel,

@@ -66,6 +66,10 @@ class CpuStream final : public Stream {
     const std::lock_guard turn(Turns());
     if (status_.ok()) Note(cpu::PackGemmWeight(dst, src));
   }
+  void Upload(const GemmWeight& dst, const FourBitRows& src) override {
+    const std::lock_guard turn(Turns());
+    if (status_.ok()) Note(cpu::PackGemmWeight(dst, src));
+  }
   void Upload(const ConvWeight& dst, const HostTensor& src) override {
     const std::lock_guard turn(Turns());
     if (status_.ok()) Note(cpu::PackConvWeight(dst, src));
@@ -135,8 +139,8 @@ class CpuBackend final : public Backend {
       return std::string(cpu::GemmKernelName(cpu::ChooseGemmKernel(dtype, features)));
     };
     (void)cpu::DnnlEngine();  // sets the instruction set that is asked for next
-    return absl::StrCat("cpu: bf16 ", kernel(DType::kBF16), ", int8 ", kernel(DType::kI8), ", e4m3 ",
-                        kernel(DType::kF8E4M3), ", oneDNN isa ",
+    return absl::StrCat("cpu: bf16 ", kernel(DType::kBF16), ", int8 ", kernel(DType::kI8),
+                        ", e4m3 and 4 bits ", kernel(DType::kF8E4M3), ", oneDNN isa ",
                         static_cast<int>(dnnl::get_effective_cpu_isa()));
   }
 
@@ -157,6 +161,10 @@ class CpuBackend final : public Backend {
   absl::StatusOr<GemmWeight> AllocateGemmWeight(Arena& arena, DType dtype, std::int64_t n, std::int64_t k,
                                                 std::string_view what) override {
     return cpu::AllocateGemmWeight(arena, dtype, n, k, what);
+  }
+  absl::StatusOr<GemmWeight> AllocateGemmWeight(Arena& arena, const FourBitFormat& format, std::int64_t n,
+                                                std::int64_t k, std::string_view what) override {
+    return cpu::AllocateGemmWeight(arena, format, n, k, what);
   }
   absl::StatusOr<ConvWeight> AllocateConvWeight(Arena& arena, DType dtype, std::int64_t out_channels,
                                                 std::int64_t in_channels, const Extent3& kernel,

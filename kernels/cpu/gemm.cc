@@ -48,42 +48,88 @@ const std::byte* PreparedRow(const GemmWeight& dst, const HostTensor& src, std::
   return quantised;
 }
 
+// Calls pack(row) for each of n rows, whole panels a thread: rows of a panel share cache lines, even bytes.
+template <typename Pack>
+void ForEachRow(std::int64_t n, std::int64_t panel_rows, const Pack& pack) {
+  ParallelForEach((n + panel_rows - 1) / panel_rows, [&](std::int64_t panel) {
+    const std::int64_t end = std::min(n, (panel + 1) * panel_rows);
+    for (std::int64_t row = panel * panel_rows; row < end; ++row) pack(row);
+  });
+}
+
 absl::Status PackByRows(const GemmWeight& dst, const HostTensor& src, GemmKernel kernel) {
-  // Whole panels a thread: rows of a panel share cache lines.
   static_assert(VnniLayout::kPanelRows == WidenedLayout::kPanelRows);
   const bool wide_panels = kernel == GemmKernel::kVnni || kernel == GemmKernel::kWidened;
   const std::int64_t panel_rows = wide_panels ? VnniLayout::kPanelRows : AmxLayout::kPanelRows;
   const AmxLayout amx(dst.dtype, dst.n, dst.k);
   const VnniLayout vnni(dst.n, dst.k);
-  const WidenedLayout widened(dst.n, dst.k);
   std::atomic<bool> ok = true;
-  ParallelForEach((dst.n + panel_rows - 1) / panel_rows, [&](std::int64_t panel) {
+  ForEachRow(dst.n, panel_rows, [&](std::int64_t row) {
     thread_local Scratch scratch;
-    for (std::int64_t row = panel * panel_rows; row < std::min(dst.n, (panel + 1) * panel_rows); ++row) {
-      const std::byte* values = PreparedRow(dst, src, row, scratch);
-      if (values == nullptr) {
-        ok = false;
-      } else if (kernel == GemmKernel::kAmx) {
-        PackAmxRow(amx, row, values, dst.k * ElementBytes(dst.dtype), dst.storage.data);
-      } else if (kernel == GemmKernel::kVnni) {
-        PackVnniRow(vnni, row, reinterpret_cast<const std::int8_t*>(values), dst.k, dst.storage.data);
-      } else if (kernel == GemmKernel::kWidened) {
-        PackWidenedRow(widened, row, reinterpret_cast<const std::uint8_t*>(values), dst.k, dst.storage.data);
-      } else {
-        PackPortableRow(dst.dtype, dst.k, row, values, dst.storage.data);
-      }
+    const std::byte* values = PreparedRow(dst, src, row, scratch);
+    if (values == nullptr) {
+      ok = false;
+    } else if (kernel == GemmKernel::kAmx) {
+      PackAmxRow(amx, row, values, dst.k * ElementBytes(dst.dtype), dst.storage.data);
+    } else if (kernel == GemmKernel::kVnni) {
+      PackVnniRow(vnni, row, reinterpret_cast<const std::int8_t*>(values), dst.k, dst.storage.data);
+    } else if (kernel == GemmKernel::kWidened) {
+      PackWidenedRow(dst, row, reinterpret_cast<const std::uint8_t*>(values));
+    } else {
+      PackPortableRow(dst, row, values);
     }
   });
   return ok ? absl::OkStatus() : absl::ResourceExhaustedError("gemm weight: out of host memory");
 }
 
+GemmKernel ChooseWidened(const Features& features) {
+  return features.avx512_bf16 ? GemmKernel::kWidened : GemmKernel::kPortable;
+}
+
+// The kernel that the layout of `weight` is for.
+GemmKernel KernelOf(const GemmWeight& weight) {
+  return weight.four_bit ? ChooseFourBitGemmKernel(CpuFeatures())
+                         : ChooseGemmKernel(weight.dtype, CpuFeatures());
+}
+
+// `weight` says what to allocate.
+absl::StatusOr<GemmWeight> Allocate(Arena& arena, GemmWeight weight, std::string_view what,
+                                    GemmKernel kernel) {
+  std::int64_t bytes = 0;
+  switch (kernel) {
+    case GemmKernel::kOneDnn: {
+      OVI_ASSIGN_OR_RETURN(bytes, OneDnnGemmBytes(weight.dtype, weight.n, weight.k));
+      break;
+    }
+    case GemmKernel::kAmx:
+      bytes = AmxLayout(weight.dtype, weight.n, weight.k).bytes();
+      break;
+    case GemmKernel::kVnni:
+      bytes = VnniLayout(weight.n, weight.k).bytes();
+      break;
+    case GemmKernel::kWidened:
+      bytes = WidenedLayout(weight).bytes();
+      break;
+    case GemmKernel::kPortable:
+      bytes = PortableGemmBytes(weight);
+      break;
+  }
+  OVI_ASSIGN_OR_RETURN(weight.storage, arena.Allocate(DType::kU8, {bytes}, what));
+  if (IsQuantised(weight.dtype)) {
+    OVI_ASSIGN_OR_RETURN(weight.scale, arena.Allocate(DType::kF32, {weight.n}, what));
+  }
+  return weight;
+}
+
 }  // namespace
+
+GemmKernel ChooseFourBitGemmKernel(const Features& features) {
+  return ChooseWidened(features);
+}
 
 GemmKernel ChooseGemmKernel(DType weight_dtype, const Features& features) {
   if (weight_dtype == DType::kF32) return GemmKernel::kOneDnn;
-  if (weight_dtype == DType::kF8E4M3) {
-    return features.avx512_bf16 ? GemmKernel::kWidened : GemmKernel::kPortable;
-  }
+  if (weight_dtype == DType::kF8E4M3) return ChooseWidened(features);
   if (features.amx) return GemmKernel::kAmx;
   if (weight_dtype == DType::kI8) return features.avx512_vnni ? GemmKernel::kVnni : GemmKernel::kPortable;
   return features.avx512 ? GemmKernel::kOneDnn : GemmKernel::kPortable;
@@ -112,37 +158,22 @@ absl::StatusOr<GemmWeight> AllocateGemmWeight(Arena& arena, DType dtype, std::in
     return absl::InternalError(absl::StrCat("gemm weight ", name, ": no layout for ",
                                             std::string(DTypeName(dtype)), " ", n, "x", k));
   }
-  GemmWeight weight;
-  weight.dtype = dtype;
-  weight.n = n;
-  weight.k = k;
-  std::int64_t bytes = 0;
-  switch (kernel) {
-    case GemmKernel::kOneDnn: {
-      OVI_ASSIGN_OR_RETURN(bytes, OneDnnGemmBytes(dtype, n, k));
-      break;
-    }
-    case GemmKernel::kAmx:
-      bytes = AmxLayout(dtype, n, k).bytes();
-      break;
-    case GemmKernel::kVnni:
-      bytes = VnniLayout(n, k).bytes();
-      break;
-    case GemmKernel::kWidened:
-      bytes = WidenedLayout(n, k).bytes();
-      break;
-    case GemmKernel::kPortable:
-      bytes = PortableGemmBytes(dtype, n, k);
-      break;
+  return Allocate(arena, {.dtype = dtype, .n = n, .k = k}, what, kernel);
+}
+
+absl::StatusOr<GemmWeight> AllocateGemmWeight(Arena& arena, const FourBitFormat& format, std::int64_t n,
+                                              std::int64_t k, std::string_view what, GemmKernel kernel) {
+  if (n <= 0 || k <= 0 || format.tail_rank < 0) {
+    return absl::InternalError(absl::StrCat("gemm weight ", std::string(what), ": no 4-bit layout for ", n,
+                                            "x", k, " with a tail of ", format.tail_rank));
   }
-  OVI_ASSIGN_OR_RETURN(weight.storage, arena.Allocate(DType::kU8, {bytes}, what));
-  if (IsQuantised(dtype)) {
-    OVI_ASSIGN_OR_RETURN(weight.scale, arena.Allocate(DType::kF32, {n}, what));
-  }
-  return weight;
+  return Allocate(arena, {.dtype = DType::kBF16, .n = n, .k = k, .four_bit = format}, what, kernel);
 }
 
 absl::Status PackGemmWeight(const GemmWeight& dst, const HostTensor& src, GemmKernel kernel) {
+  if (dst.four_bit) {
+    return absl::InternalError("gemm weight: one of 4 bits takes nothing but FourBitRows");
+  }
   if (!(src.shape == Shape{dst.n, dst.k}) || !IsWeightSource(src.dtype)) {
     return absl::InternalError(absl::StrCat("gemm weight: source is ", std::string(DTypeName(src.dtype)), " ",
                                             src.shape.ToString(), ", expected a float (N, K) of ", dst.n, "x",
@@ -150,6 +181,19 @@ absl::Status PackGemmWeight(const GemmWeight& dst, const HostTensor& src, GemmKe
   }
   if (kernel == GemmKernel::kOneDnn) return PackOneDnnWeight(dst, src);
   return PackByRows(dst, src, kernel);
+}
+
+absl::Status PackGemmWeight(const GemmWeight& dst, const FourBitRows& src, GemmKernel kernel) {
+  OVI_RETURN_IF_ERROR(Validate(dst, src));
+  ForEachRow(dst.n, WidenedLayout::kPanelRows, [&](std::int64_t index) {
+    const FourBitRow row = RowOf(src, index);
+    if (kernel == GemmKernel::kWidened) {
+      PackWidenedRow(dst, index, row);
+    } else {
+      PackPortableRow(dst, index, row);
+    }
+  });
+  return absl::OkStatus();
 }
 
 absl::Status RunGemm(const Gemm& op, GemmKernel kernel) {
@@ -174,12 +218,21 @@ absl::StatusOr<GemmWeight> AllocateGemmWeight(Arena& arena, DType dtype, std::in
   return AllocateGemmWeight(arena, dtype, n, k, what, ChooseGemmKernel(dtype, CpuFeatures()));
 }
 
+absl::StatusOr<GemmWeight> AllocateGemmWeight(Arena& arena, const FourBitFormat& format, std::int64_t n,
+                                              std::int64_t k, std::string_view what) {
+  return AllocateGemmWeight(arena, format, n, k, what, ChooseFourBitGemmKernel(CpuFeatures()));
+}
+
 absl::Status PackGemmWeight(const GemmWeight& dst, const HostTensor& src) {
-  return PackGemmWeight(dst, src, ChooseGemmKernel(dst.dtype, CpuFeatures()));
+  return PackGemmWeight(dst, src, KernelOf(dst));
+}
+
+absl::Status PackGemmWeight(const GemmWeight& dst, const FourBitRows& src) {
+  return PackGemmWeight(dst, src, KernelOf(dst));
 }
 
 absl::Status RunGemm(const Gemm& op) {
-  return RunGemm(op, ChooseGemmKernel(op.weight->dtype, CpuFeatures()));
+  return RunGemm(op, KernelOf(*op.weight));
 }
 
 }  // namespace ovi::cpu

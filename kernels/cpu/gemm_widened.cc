@@ -10,22 +10,66 @@
 #include "kernels/cpu/weight_rows.h"
 
 #if defined(__x86_64__)
+// GCC 12 warns about its own intrinsics, whose undefined vectors are meant (GCC bug 105593).
+#if !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 #include <immintrin.h>
 #endif
 
 namespace ovi::cpu {
+namespace {
 
-void PackWidenedRow(const WidenedLayout& layout, std::int64_t index, const std::uint8_t* row, std::int64_t k,
-                    std::byte* packed) {
-  // For each pair of K, that pair of the panel's 48 rows side by side.
+// Pairs of K: for each, that pair of the panel's 48 rows side by side, here those of one row. Values past the
+// row's `count` are zero, up to whole steps.
+template <typename T, typename Value>
+void PutPairs(const Value& value, std::int64_t count, std::int64_t steps, T* dst) {
+  for (std::int64_t i = 0; i < steps * WidenedLayout::kStepValues; ++i) {
+    dst[i / 2 * WidenedLayout::kPanelRows * 2 + i % 2] = i < count ? value(i) : T{};
+  }
+}
+
+}  // namespace
+
+void PackWidenedRow(const GemmWeight& weight, std::int64_t index, const std::uint8_t* row) {
+  const WidenedLayout layout(weight);
+  const std::int64_t in_panel = index % WidenedLayout::kPanelRows;
+  std::byte* panel = weight.storage.data + layout.StepOffset(index / WidenedLayout::kPanelRows, 0);
+  PutPairs([&](std::int64_t i) { return row[i]; }, weight.k, layout.steps(),
+           reinterpret_cast<std::uint8_t*>(panel) + in_panel * 2);
+}
+
+void PackWidenedRow(const GemmWeight& weight, std::int64_t index, const FourBitRow& row) {
+  constexpr std::int64_t kBytes = sizeof(BFloat16);
+  const WidenedLayout layout(weight);
   const std::int64_t panel = index / WidenedLayout::kPanelRows;
   const std::int64_t in_panel = index % WidenedLayout::kPanelRows;
-  auto* dst = reinterpret_cast<std::uint8_t*>(packed + layout.Offset(panel, 0)) + in_panel * 2;
-  for (std::int64_t i = 0; i < layout.steps() * WidenedLayout::kStepValues; i += 2) {
-    dst[0] = i < k ? row[i] : 0;
-    dst[1] = i + 1 < k ? row[i + 1] : 0;
-    dst += WidenedLayout::kPanelRows * 2;
+  std::byte* packed = weight.storage.data;
+  // Of each step and 16 rows, 16 words of 32 bits: word 2 r + (k % 2) has rows r and r + 8, alternating, of
+  // k, k + 2, k + 4 and k + 6. So a shift by 4 bits more gives the values of the next half vector of pairs.
+  const int shift = in_panel % 16 < 8 ? 0 : 4;
+  auto* words = reinterpret_cast<std::uint8_t*>(packed + layout.StepOffset(panel, 0)) + in_panel / 16 * 64 +
+                in_panel % 8 * 8;
+  const std::int64_t values = layout.steps() - layout.tail_steps();
+  for (std::int64_t i = 0; i < values * WidenedLayout::kStepValues; ++i) {
+    const std::int64_t in_step = i % WidenedLayout::kStepValues;
+    std::uint8_t& byte =
+        words[i / WidenedLayout::kStepValues * layout.StepBytes() + in_step % 2 * 4 + in_step / 2];
+    const int bits = i < weight.k ? FourBitValue(row.q, i) & 0xf : 0;
+    byte = static_cast<std::uint8_t>((byte & 0xf0 >> shift) | bits << shift);
   }
+  for (std::int64_t group = 0; group < FourBitGroups(weight.k); ++group) {
+    std::memcpy(packed + layout.ScaleOffset(panel, group) + in_panel * kBytes, row.scale + group * kBytes,
+                kBytes);
+  }
+  const auto up = [&](std::int64_t i) {
+    BFloat16 value;
+    std::memcpy(&value, row.up + i * kBytes, kBytes);
+    return value;
+  };
+  PutPairs(up, weight.four_bit->tail_rank, layout.tail_steps(),
+           reinterpret_cast<BFloat16*>(packed + layout.TailOffset(panel, 0)) + in_panel * 2);
 }
 
 #if defined(__x86_64__)
@@ -38,7 +82,7 @@ constexpr PanelBlocking kBlocking{.rows = 576, .row_blocks_max = 2, .panels = 2}
 
 constexpr std::int64_t kStepBytes = WidenedLayout::kStepValues * std::int64_t{sizeof(BFloat16)};
 constexpr std::int64_t kPairBytes = WidenedLayout::kPanelRows * 2 * std::int64_t{sizeof(BFloat16)};
-constexpr std::int64_t kPanelStepBytes = WidenedLayout::kPanelStepValues * std::int64_t{sizeof(BFloat16)};
+constexpr std::int64_t kPanelStepBytes = WidenedLayout::kWideStepBytes;
 
 using Tile = PanelTile<float>;
 
@@ -125,16 +169,72 @@ struct alignas(64) WidenTable {
   }
 }
 
-// As it is, but for zeros up to a whole step.
+// Half a vector of pairs of K: 16 values of 4 bits from the low bits of `words`, times their rows' scales.
+[[gnu::target("avx512f")]] inline __m512 ScaledValues(__m512i words, int shift, __m512 table, __m512 scale) {
+  return _mm512_mul_ps(_mm512_permutexvar_ps(_mm512_srli_epi32(words, static_cast<unsigned>(shift)), table),
+                       scale);
+}
+
+// `steps` of a panel from the first of a group on, whose scales `scales` points at; see PackWidenedRow.
+[[gnu::target("avx512f,avx512bw,avx512vl,avx512bf16")]] void WidenFourBit(const std::byte* from,
+                                                                          const std::byte* scales,
+                                                                          std::int64_t steps, std::byte* to) {
+  constexpr std::int64_t kFromStep = WidenedLayout::kPanelStepValues / 2;
+  const __m512 table = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1);
+  const __m512i first_rows = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+  const __m512i last_rows = _mm512_add_epi32(first_rows, _mm512_set1_epi32(8));
+  for (std::int64_t begin = 0; begin < steps; begin += WidenedLayout::kGroupSteps) {
+    const std::int64_t end = std::min(begin + WidenedLayout::kGroupSteps, steps);
+    for (std::int64_t v = 0; v < WidenedLayout::kPanelRows / 16; ++v) {
+      const __m256i stored = _mm256_load_si256(reinterpret_cast<const __m256i*>(scales + v * 32));
+      const __m512 scale = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(stored), 16));
+      const __m512 first = _mm512_permutexvar_ps(first_rows, scale);
+      const __m512 last = _mm512_permutexvar_ps(last_rows, scale);
+      for (std::int64_t step = begin; step < end; ++step) {
+        const __m512i words = _mm512_load_si512(from + step * kFromStep + v * 64);
+        std::byte* pairs = to + step * kPanelStepBytes + v * 64;
+#pragma GCC unroll 4
+        for (int pair = 0; pair < 4; ++pair) {
+          const __m512bh wide = _mm512_cvtne2ps_pbh(ScaledValues(words, pair * 8 + 4, table, last),
+                                                    ScaledValues(words, pair * 8, table, first));
+          std::memcpy(pairs + pair * kPairBytes, &wide, sizeof(wide));
+        }
+      }
+    }
+    scales += WidenedLayout::kGroupScaleBytes;
+  }
+}
+
+// A block of a panel as bf16 pairs: in `scratch`, or where it lies.
+const std::byte* WideBlock(const GemmWeight& weight, const WidenedLayout& layout, const PanelBlock& at,
+                           std::byte* scratch) {
+  const std::byte* packed = weight.storage.data;
+  const std::byte* block = packed + layout.Offset(at.panel, at.block);
+  const std::int64_t steps = layout.BlockSteps(at.block);
+  if (layout.IsTail(at.block)) return block;
+  if (weight.four_bit) {
+    const std::int64_t group = layout.BlockBegin(at.block) / WidenedLayout::kGroupSteps;
+    WidenFourBit(block, packed + layout.ScaleOffset(at.panel, group), steps, scratch);
+  } else {
+    WidenE4M3(block, steps * WidenedLayout::kPanelStepValues, scratch);
+  }
+  return scratch;
+}
+
+// As it is, but for zeros up to whole steps, before the tail and after it.
 void PackRow(const Gemm& op, const WidenedLayout& layout, const PackedRows& packed, std::int64_t row) {
-  const std::int64_t k_bytes = op.weight->k * std::int64_t{sizeof(BFloat16)};
-  const std::byte* src = op.a.data + (packed.row + row) * k_bytes;
+  const std::int64_t tail_begin = (layout.steps() - layout.tail_steps()) * kStepBytes;
   for (std::int64_t block = 0; block < layout.blocks(); ++block) {
+    const bool tail = layout.IsTail(block);
+    const Tensor& from = tail ? op.a_tail : op.a;
+    const std::int64_t row_bytes = from.shape[1] * std::int64_t{sizeof(BFloat16)};
     const std::int64_t begin = layout.BlockBegin(block) * kStepBytes;
+    const std::int64_t begin_from = tail ? begin - tail_begin : begin;
     const std::int64_t bytes = layout.BlockSteps(block) * kStepBytes;
-    const std::int64_t count = std::min(bytes, k_bytes - begin);
+    const std::int64_t count = std::min(bytes, row_bytes - begin_from);
     std::byte* dst = packed.Block(begin) + row * bytes;
-    std::memcpy(dst, src + begin, static_cast<std::size_t>(count));
+    std::memcpy(dst, from.data + (packed.row + row) * row_bytes + begin_from,
+                static_cast<std::size_t>(count));
     std::memset(dst + count, 0, static_cast<std::size_t>(bytes - count));  // W is zero here, too
   }
 }
@@ -151,29 +251,25 @@ bool RunTask(const Gemm& op, const WidenedLayout& layout, const PackedRows& a, s
   if (wide == nullptr) return false;
   auto* sums = reinterpret_cast<float*>(wide + kWideBytes);
   alignas(64) static constexpr std::array<float, WidenedLayout::kPanelRows> kZeros{};
-  const std::byte* packed = op.weight->storage.data;
   for (std::int64_t block = 0; block < layout.blocks(); ++block) {
     for (std::int64_t panel = begin; panel < end; ++panel) {
       Tile tile;
-      tile.w = wide;
+      tile.a = a.Block(layout.BlockBegin(block) * kStepBytes);
+      tile.w = WideBlock(*op.weight, layout, {panel, block}, wide);
       tile.steps = layout.BlockSteps(block);
       tile.sums = sums + (panel - begin) * WidenedLayout::kPanelRows;
       tile.sums_stride = stride;
       tile.from = block == 0 ? kZeros.data() : tile.sums;
       tile.from_stride = block == 0 ? 0 : stride;
-      WidenE4M3(packed + layout.Offset(panel, layout.BlockBegin(block)),
-                tile.steps * WidenedLayout::kPanelStepValues, wide);
       const PanelBlock next = NextPanelBlock({panel, block}, begin, end, layout.panels(), layout.blocks());
-      tile.next_w = packed + layout.Offset(next.panel, layout.BlockBegin(next.block));
-      tile.a = a.Block(layout.BlockBegin(block) * kStepBytes);
-      RunPanelTiles(kTiles, tile, a.rows, tile.steps * kStepBytes,
-                    layout.BlockSteps(next.block) * WidenedLayout::kPanelStepValues);
+      tile.next_w = op.weight->storage.data + layout.Offset(next.panel, next.block);
+      RunPanelTiles(kTiles, tile, a.rows, tile.steps * kStepBytes, layout.BlockBytes(next.block));
     }
   }
   const std::int64_t column = begin * WidenedLayout::kPanelRows;
   const std::int64_t columns = std::min(op.weight->n - column, panels * WidenedLayout::kPanelRows);
   const GemmWindow window{a.row, a.rows, column, columns};
-  ScaleSums(op, window, sums, stride);
+  if (IsQuantised(op.weight->dtype)) ScaleSums(op, window, sums, stride);
   FinishGemm(op, window, sums, stride);
   return true;
 }
@@ -181,7 +277,7 @@ bool RunTask(const Gemm& op, const WidenedLayout& layout, const PackedRows& a, s
 }  // namespace
 
 absl::Status RunWidenedGemm(const Gemm& op) {
-  const WidenedLayout layout(op.weight->n, op.weight->k);
+  const WidenedLayout layout(*op.weight);
   return RunPanelTasks(
       kBlocking, op.a.shape[0], layout.panels(), layout.steps() * kStepBytes,
       [&](const PackedRows& rows, std::int64_t row) { PackRow(op, layout, rows, row); },

@@ -68,6 +68,14 @@ const std::array<float, 256>& Float8E4M3Table() {
   return table;
 }
 
+FourBitRow RowOf(const FourBitRows& src, std::int64_t index) {
+  const auto row = [&](const HostTensor& tensor) {
+    const std::int64_t bytes = tensor.data == nullptr ? 0 : tensor.shape[1] * ElementBytes(tensor.dtype);
+    return static_cast<const std::byte*>(tensor.data) + index * bytes;
+  };
+  return {reinterpret_cast<const std::uint8_t*>(row(src.q)), row(src.scale), row(src.up)};
+}
+
 float WeightRowScale(const HostTensor& src, std::int64_t row) {
   if (src.row_scale == nullptr) return 1.0f;
   float scale = 0;

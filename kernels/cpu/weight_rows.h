@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 
+#include "kernels/four_bit.h"
 #include "kernels/tensor.h"
 
 namespace ovi::cpu {
@@ -13,6 +14,14 @@ namespace ovi::cpu {
 // do not align their tensors.
 void ConvertWeightRow(const HostTensor& src, std::int64_t row, float* out);
 void ConvertWeightRow(const HostTensor& src, std::int64_t row, BFloat16* out);
+
+// A row of FourBitRows; scale and up need not be aligned.
+struct FourBitRow {
+  const std::uint8_t* q = nullptr;
+  const std::byte* scale = nullptr;
+  const std::byte* up = nullptr;  // null without a tail
+};
+FourBitRow RowOf(const FourBitRows& src, std::int64_t index);
 
 // The value of every e4m3 byte.
 const std::array<float, 256>& Float8E4M3Table();

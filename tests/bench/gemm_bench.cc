@@ -1,13 +1,14 @@
 // Speed of the CPU backend's Gemm on one core against the peak of the same core, measured between the runs.
 //
-//   taskset -c 1 gemm_bench [--m=256,1125] [--rounds=5] [--type=F32|BF16|F8_E4M3|I8]
+//   taskset -c 1 gemm_bench [--m=256,1125] [--rounds=5] [--type=F32|BF16|F8_E4M3|I4|I8]
 //   [--impl=onednn|amx|vnni|widened|portable]
 //
 // OVI_CPU_ISA caps what the kernels may use. Each figure is the best of `rounds`; its peak, the best of the
 // peaks measured around them. The peak is that of the unit the kernel runs on. peak_after is the median of
 // peaks measured within 0.1 ms after a round: a core that lowered its clock for the kernel has hardly raised
-// it yet, so ratio_after is to what the unit could do at the kernel's own clock. of_bf16 is a
-// quantised matrix's rate to that of a bf16 one, the two run in turn. Shapes are those of the DiT's layers.
+// it yet, so ratio_after is to what the unit could do at the kernel's own clock. of_bf16 is a narrower
+// matrix's rate to that of a bf16 one, the two run in turn; I4 has a tail of 32, whose products are not
+// counted. Shapes are those of the DiT's layers.
 #include <sched.h>
 
 #include <algorithm>
@@ -15,6 +16,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <memory>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -35,6 +37,23 @@ namespace {
 
 using bench::Peak;
 using cpu::GemmKernel;
+
+// What the matrix is kept as.
+struct Kind {
+  const char* name;
+  DType type;
+  std::optional<FourBitFormat> four_bit = std::nullopt;
+
+  bool is_int8() const { return type == DType::kI8; }
+  // Whether it is held against the bf16 GEMM.
+  bool is_narrow() const { return IsQuantised(type) || four_bit; }
+};
+constexpr Kind kKinds[] = {{"F32", DType::kF32},
+                           {"BF16", DType::kBF16},
+                           {"F8_E4M3", DType::kF8E4M3},
+                           {"I4", DType::kBF16, FourBitFormat{.tail_rank = 32}},
+                           {"I8", DType::kI8}};
+constexpr const Kind& kBF16Kind = kKinds[1];
 
 struct Options {
   std::vector<std::int64_t> rows = {256, 1125};  // 1,125: the video tokens of block_bench
@@ -103,8 +122,24 @@ struct Operands {
   GemmKernel kernel;
 };
 
-absl::StatusOr<std::unique_ptr<Operands>> MakeOperands(DType type, GemmKernel kernel, std::int64_t m,
+// Any bytes are a matrix of 4 bits; its speed does not depend on them.
+absl::Status PackFourBit(Arena& arena, const GemmWeight& weight, GemmKernel kernel) {
+  OVI_ASSIGN_OR_RETURN(const Tensor q,
+                       RandomTensor(arena, DType::kI8, {weight.n, FourBitRowBytes(weight.k)}, 127.0f));
+  OVI_ASSIGN_OR_RETURN(const Tensor scale,
+                       RandomTensor(arena, DType::kBF16, {weight.n, FourBitGroups(weight.k)}, 0.01f));
+  OVI_ASSIGN_OR_RETURN(const Tensor up,
+                       RandomTensor(arena, DType::kBF16, {weight.n, weight.four_bit->tail_rank}, 0.1f));
+  return cpu::PackGemmWeight(weight,
+                             FourBitRows{{q.data, DType::kU8, q.shape},
+                                         {scale.data, scale.dtype, scale.shape},
+                                         {up.data, up.dtype, up.shape}},
+                             kernel);
+}
+
+absl::StatusOr<std::unique_ptr<Operands>> MakeOperands(const Kind& kind, GemmKernel kernel, std::int64_t m,
                                                        const Layer& layer) {
+  const DType type = kind.type;
   const auto& [n, k, activation, gated] = layer;
   const DType a_type = type == DType::kF8E4M3 ? DType::kBF16 : type;
   const DType out_type = type == DType::kF32 ? DType::kF32 : DType::kBF16;
@@ -113,10 +148,15 @@ absl::StatusOr<std::unique_ptr<Operands>> MakeOperands(DType type, GemmKernel ke
   Arena& arena = operands->arena;
   Gemm& op = operands->op;
   operands->kernel = kernel;
-  OVI_ASSIGN_OR_RETURN(operands->weight, cpu::AllocateGemmWeight(arena, type, n, k, "w", kernel));
+  if (kind.four_bit) {
+    OVI_ASSIGN_OR_RETURN(operands->weight, cpu::AllocateGemmWeight(arena, *kind.four_bit, n, k, "w", kernel));
+    OVI_ASSIGN_OR_RETURN(op.a_tail, RandomTensor(arena, DType::kBF16, {m, kind.four_bit->tail_rank}, 1.0f));
+  } else {
+    OVI_ASSIGN_OR_RETURN(operands->weight, cpu::AllocateGemmWeight(arena, type, n, k, "w", kernel));
+  }
   OVI_ASSIGN_OR_RETURN(const Tensor row, RandomTensor(arena, DType::kF32, {n}, 1.0f));
-  OVI_ASSIGN_OR_RETURN(op.a, RandomTensor(arena, a_type, {m, k}, type == DType::kI8 ? 127.0f : 1.0f));
-  if (type == DType::kI8) {
+  OVI_ASSIGN_OR_RETURN(op.a, RandomTensor(arena, a_type, {m, k}, kind.is_int8() ? 127.0f : 1.0f));
+  if (kind.is_int8()) {
     OVI_ASSIGN_OR_RETURN(op.a_scale, RandomTensor(arena, DType::kF32, {m}, 0.1f));
   }
   OVI_ASSIGN_OR_RETURN(op.out, RandomTensor(arena, out_type, {m, n}, 1.0f));
@@ -127,8 +167,12 @@ absl::StatusOr<std::unique_ptr<Operands>> MakeOperands(DType type, GemmKernel ke
     op.gate = row;
     op.residual = op.out;
   }
-  OVI_ASSIGN_OR_RETURN(const Tensor w, RandomTensor(arena, DType::kF32, {n, k}, 0.1f));
-  OVI_RETURN_IF_ERROR(cpu::PackGemmWeight(operands->weight, {w.data, w.dtype, w.shape}, kernel));
+  if (kind.four_bit) {
+    OVI_RETURN_IF_ERROR(PackFourBit(arena, operands->weight, kernel));
+  } else {
+    OVI_ASSIGN_OR_RETURN(const Tensor w, RandomTensor(arena, DType::kF32, {n, k}, 0.1f));
+    OVI_RETURN_IF_ERROR(cpu::PackGemmWeight(operands->weight, HostTensor{w.data, w.dtype, w.shape}, kernel));
+  }
   OVI_RETURN_IF_ERROR(Validate(op));
   return operands;
 }
@@ -137,7 +181,7 @@ struct Timing {
   double gflops = 0;
   Peak peak;
   double peak_after = 0;
-  double bf16_gflops = 0;  // of the bf16 GEMM, run in turn with a quantised one
+  double bf16_gflops = 0;  // of the bf16 GEMM, run in turn with a narrower one
 };
 
 absl::StatusOr<double> Seconds(const Operands& operands) {
@@ -146,22 +190,22 @@ absl::StatusOr<double> Seconds(const Operands& operands) {
   return bench::CpuSeconds() - start;
 }
 
-absl::StatusOr<Timing> Measure(DType type, GemmKernel kernel, std::int64_t m, const Layer& layer,
+absl::StatusOr<Timing> Measure(const Kind& kind, GemmKernel kernel, std::int64_t m, const Layer& layer,
                                int rounds) {
-  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<Operands> operands, MakeOperands(type, kernel, m, layer));
+  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<Operands> operands, MakeOperands(kind, kernel, m, layer));
   std::unique_ptr<Operands> bf16;
-  if (IsQuantised(type)) {
+  if (kind.is_narrow()) {
     const GemmKernel bf16_kernel = cpu::ChooseGemmKernel(DType::kBF16, cpu::CpuFeatures());
-    OVI_ASSIGN_OR_RETURN(bf16, MakeOperands(DType::kBF16, bf16_kernel, m, layer));
+    OVI_ASSIGN_OR_RETURN(bf16, MakeOperands(kBF16Kind, bf16_kernel, m, layer));
   }
   const double operations = 2.0 * static_cast<double>(m) * static_cast<double>(layer.n * layer.k);
   Timing timing;
   std::vector<double> peaks_after;
   for (int round = 0; round <= rounds; ++round) {
-    const Peak here = ExecutingPeak(type, cpu::CpuFeatures(), 1.0);
+    const Peak here = ExecutingPeak(kind.type, cpu::CpuFeatures(), 1.0);
     if (here.gflops > timing.peak.gflops) timing.peak = here;
     OVI_ASSIGN_OR_RETURN(const double seconds, Seconds(*operands));
-    peaks_after.push_back(ExecutingPeak(type, cpu::CpuFeatures(), 0.1).gflops);
+    peaks_after.push_back(ExecutingPeak(kind.type, cpu::CpuFeatures(), 0.1).gflops);
     double bf16_seconds = 0;
     if (bf16 != nullptr) {
       OVI_ASSIGN_OR_RETURN(bf16_seconds, Seconds(*bf16));
@@ -175,8 +219,8 @@ absl::StatusOr<Timing> Measure(DType type, GemmKernel kernel, std::int64_t m, co
   return timing;
 }
 
-std::string ResultLine(DType type, GemmKernel kernel, std::int64_t m, const Layer& layer, int rounds) {
-  const absl::StatusOr<Timing> timing = Measure(type, kernel, m, layer, rounds);
+std::string ResultLine(const Kind& kind, GemmKernel kernel, std::int64_t m, const Layer& layer, int rounds) {
+  const absl::StatusOr<Timing> timing = Measure(kind, kernel, m, layer, rounds);
   if (!timing.ok()) return absl::StrCat("{\"error\": \"", std::string(timing.status().message()), "\"}");
   const char* tail = layer.gated                                 ? "gate+residual"
                      : layer.activation == Activation::kGeluTanh ? "gelu"
@@ -189,9 +233,9 @@ std::string ResultLine(DType type, GemmKernel kernel, std::int64_t m, const Laye
       "{\"dtype\": \"%s\", \"m\": %d, \"n\": %d, \"k\": %d, \"epilogue\": \"%s\", \"impl\": \"%s\", "
       "\"gflops\": %.1f, \"peak\": %.1f, \"peak_unit\": \"%s\", \"ratio\": %.3f, \"peak_after\": %.1f, "
       "\"ratio_after\": %.3f%s}",
-      std::string(DTypeName(type)), m, layer.n, layer.k, tail, std::string(cpu::GemmKernelName(kernel)),
-      timing->gflops, timing->peak.gflops, timing->peak.unit, timing->gflops / timing->peak.gflops,
-      timing->peak_after, timing->gflops / timing->peak_after, of_bf16);
+      kind.name, m, layer.n, layer.k, tail, std::string(cpu::GemmKernelName(kernel)), timing->gflops,
+      timing->peak.gflops, timing->peak.unit, timing->gflops / timing->peak.gflops, timing->peak_after,
+      timing->gflops / timing->peak_after, of_bf16);
 }
 
 bool ParseOptions(int argc, char** argv, Options& options) {
@@ -218,19 +262,20 @@ bool ParseOptions(int argc, char** argv, Options& options) {
   return true;
 }
 
-GemmKernel KernelFor(DType type, const Options& options) {
+GemmKernel KernelFor(const Kind& kind, const Options& options) {
   for (const GemmKernel kernel : {GemmKernel::kOneDnn, GemmKernel::kAmx, GemmKernel::kVnni,
                                   GemmKernel::kWidened, GemmKernel::kPortable}) {
     if (options.impl == cpu::GemmKernelName(kernel)) return kernel;
   }
-  return cpu::ChooseGemmKernel(type, cpu::CpuFeatures());
+  if (kind.four_bit) return cpu::ChooseFourBitGemmKernel(cpu::CpuFeatures());
+  return cpu::ChooseGemmKernel(kind.type, cpu::CpuFeatures());
 }
 
 int Main(int argc, char** argv) {
   Options options;
   if (!ParseOptions(argc, argv, options)) {
     std::fprintf(stderr,
-                 "usage: gemm_bench [--m=256,1125] [--rounds=5] [--type=F32|BF16|F8_E4M3|I8] "
+                 "usage: gemm_bench [--m=256,1125] [--rounds=5] [--type=F32|BF16|F8_E4M3|I4|I8] "
                  "[--impl=onednn|amx|vnni|widened|portable]\n");
     return 2;
   }
@@ -248,12 +293,12 @@ int Main(int argc, char** argv) {
   }
   std::printf("},\n  \"results\": [");
   comma = "\n    ";
-  for (const DType type : {DType::kF32, DType::kBF16, DType::kF8E4M3, DType::kI8}) {
-    if (!options.type.empty() && options.type != DTypeName(type)) continue;
+  for (const Kind& kind : kKinds) {
+    if (!options.type.empty() && options.type != kind.name) continue;
     for (const std::int64_t m : options.rows) {
       for (const Layer& layer : kLayers) {
-        const GemmKernel kernel = KernelFor(type, options);
-        std::printf("%s%s", comma, ResultLine(type, kernel, m, layer, options.rounds).c_str());
+        const GemmKernel kernel = KernelFor(kind, options);
+        std::printf("%s%s", comma, ResultLine(kind, kernel, m, layer, options.rounds).c_str());
         std::fflush(stdout);
         comma = ",\n    ";
       }

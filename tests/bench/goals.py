@@ -10,8 +10,8 @@ import sys
 GEMM = {"BF16": 0.85, "I8": 0.85}
 ATTENTION = {1024: 0.65, 4096: 0.70}
 BLOCK_PAIR = 0.75
-# A quantised matrix's rate to that of a bf16 one, at ROWS_MANY rows and more.
-OF_BF16 = {"F8_E4M3": 0.85, "I8": 1.8}
+# A narrower matrix's rate to that of a bf16 one, at ROWS_MANY rows and more.
+OF_BF16 = {"F8_E4M3": 0.85, "I4": 0.85, "I8": 1.8}
 ROWS_MANY = 1024
 
 

@@ -7,8 +7,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <cstring>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -43,6 +45,10 @@ std::vector<GemmKernel> KernelsFor(DType dtype) {
   return kernels;
 }
 
+std::vector<GemmKernel> FourBitKernels() {
+  return KernelsFor(DType::kF8E4M3);  // the same ones
+}
+
 struct Size {
   std::int64_t m, n, k;
 };
@@ -70,13 +76,33 @@ constexpr Epilogue kEpilogues[] = {
     {"gelu in place", true, Activation::kGeluTanh, false, true, true},
 };
 
+struct Types {
+  DType type, out, residual;
+  bool four_bit = false;
+};
+
+// A matrix of 4 bits as its source has it. Its values are Problem::w, too.
+struct FourBitSource {
+  std::vector<std::uint8_t> q;
+  OwnedTensor scale, up, a_tail;
+  Shape q_shape;
+
+  std::int64_t tail_rank() const { return up.tensor().empty() ? 0 : up.tensor().shape[1]; }
+  FourBitRows rows() const { return {{q.data(), DType::kU8, q_shape}, scale.host(), up.host()}; }
+};
+
 struct Problem {
   DType type;
   DType out_type;
   DType residual_type;
   Size size;
   OwnedTensor a, a_scale, w, bias, gate, residual;
+  std::optional<FourBitSource> four_bit = std::nullopt;
 };
+
+std::vector<GemmKernel> KernelsFor(const Problem& p) {
+  return p.four_bit ? FourBitKernels() : KernelsFor(p.type);
+}
 
 // Multiples of 1/16 in [-3/16, 3/16]; for e4m3 with a scale of 2^-8; for int8 integers in [-9, 9] with scales
 // that are powers of two.
@@ -111,6 +137,45 @@ Problem MakeProblem(DType type, DType out_type, DType residual_type, const Size&
   return p;
 }
 
+// Gives the problem a matrix of any q and scales in [1/2, 1) of which most products round, and a tail or
+// none. The values are multiples of 2^-8: sums stay exact.
+void MakeFourBit(Problem& p, unsigned seed) {
+  const auto& [m, n, k] = p.size;
+  const std::int64_t tail_rank = std::array{0, 5, 32, 800}[static_cast<std::size_t>((n + k) % 4)];
+  std::mt19937 random(seed + 100);
+  FourBitSource& source = p.four_bit.emplace();
+  source.q_shape = {n, FourBitRowBytes(k)};
+  source.q.resize(static_cast<std::size_t>(source.q_shape.elements()));
+  for (std::uint8_t& byte : source.q) byte = static_cast<std::uint8_t>(random());
+  source.scale = OwnedTensor(DType::kBF16, {n, FourBitGroups(k)});
+  for (std::int64_t i = 0; i < source.scale.elements(); ++i) {
+    source.scale.set(i, static_cast<float>(128 + random() % 128) / 256);
+  }
+  for (std::int64_t i = 0; i < n * k; ++i) {
+    const std::uint8_t byte = source.q[static_cast<std::size_t>(i / k * source.q_shape[1] + i % k / 2)];
+    const int bits = i % k % 2 == 0 ? byte & 0xf : byte >> 4;
+    const int q = bits > 7 ? bits - 16 : bits;
+    const float scale = source.scale.get(i / k * FourBitGroups(k) + i % k / 64);
+    p.w.set(i, RoundToBFloat16(static_cast<float>(q) * scale));
+  }
+  if (tail_rank == 0) return;
+  const auto fill = [&](const Shape& shape) {
+    OwnedTensor tensor(DType::kBF16, shape);
+    for (std::int64_t i = 0; i < tensor.elements(); ++i) {
+      tensor.set(i, static_cast<float>(random() % 7) * 0.0625f - 0.1875f);
+    }
+    return tensor;
+  };
+  source.up = fill({n, tail_rank});
+  source.a_tail = fill({m, tail_rank});
+}
+
+Problem MakeProblem(const Types& types, const Size& size, unsigned seed) {
+  Problem p = MakeProblem(types.type, types.out, types.residual, size, seed);
+  if (types.four_bit) MakeFourBit(p, seed);
+  return p;
+}
+
 float Round(float x, DType dtype) {
   return dtype == DType::kBF16 ? RoundToBFloat16(x) : x;
 }
@@ -127,11 +192,16 @@ std::vector<float> Reference(const Problem& p, const Epilogue& epilogue) {
   std::vector<float> out(static_cast<std::size_t>(m * n));
   const std::vector<double> a = Doubles(p.a);
   const std::vector<double> w = Doubles(p.w);
+  const std::int64_t tail_rank = p.four_bit ? p.four_bit->tail_rank() : 0;
   for (std::int64_t row = 0; row < m; ++row) {
     for (std::int64_t column = 0; column < n; ++column) {
       double sum = 0;
       for (std::int64_t i = 0; i < k; ++i)
         sum += a[static_cast<std::size_t>(row * k + i)] * w[static_cast<std::size_t>(column * k + i)];
+      for (std::int64_t i = 0; i < tail_rank; ++i) {
+        sum +=
+            double{p.four_bit->a_tail.get(row * tail_rank + i)} * p.four_bit->up.get(column * tail_rank + i);
+      }
       if (p.type == DType::kI8) sum *= p.a_scale.get(row);
       if (epilogue.bias) sum += p.bias.get(column);
       float y = Round(static_cast<float>(sum), p.out_type);
@@ -162,12 +232,15 @@ OwnedTensor Copy(const OwnedTensor& from) {
 OwnedTensor RunProblem(const Problem& p, const Epilogue& epilogue, GemmKernel kernel, std::int64_t begin,
                        std::int64_t count) {
   const auto& [m, n, k] = p.size;
-  Arena arena = test::MakeTestArena((n + 64) * (k + 64) * 4 + (1 << 20));
-  const absl::StatusOr<GemmWeight> weight = cpu::AllocateGemmWeight(arena, p.type, n, k, "w", kernel);
+  Arena arena = test::MakeTestArena((n + 64) * (k + 900) * 4 + (1 << 20));
+  const absl::StatusOr<GemmWeight> weight =
+      p.four_bit ? cpu::AllocateGemmWeight(arena, FourBitFormat{p.four_bit->tail_rank()}, n, k, "w", kernel)
+                 : cpu::AllocateGemmWeight(arena, p.type, n, k, "w", kernel);
   EXPECT_TRUE(weight.ok()) << weight.status();
   if (!weight.ok()) return {};
   std::memset(weight->storage.data, 0xff, static_cast<std::size_t>(weight->storage.bytes()));  // NaN
-  const absl::Status packed = cpu::PackGemmWeight(*weight, p.w.host(), kernel);
+  const absl::Status packed = p.four_bit ? cpu::PackGemmWeight(*weight, p.four_bit->rows(), kernel)
+                                         : cpu::PackGemmWeight(*weight, p.w.host(), kernel);
   EXPECT_TRUE(packed.ok()) << packed;
 
   const OwnedTensor residual = Copy(p.residual);
@@ -175,6 +248,9 @@ OwnedTensor RunProblem(const Problem& p, const Epilogue& epilogue, GemmKernel ke
   Gemm op;
   op.a = p.a.tensor().Slice(begin, count);
   if (p.type == DType::kI8) op.a_scale = p.a_scale.tensor().Slice(begin, count);
+  if (weight->four_bit && weight->four_bit->tail_rank > 0) {
+    op.a_tail = p.four_bit->a_tail.tensor().Slice(begin, count);
+  }
   op.weight = &*weight;
   if (epilogue.bias) op.bias = p.bias.tensor();
   op.activation = epilogue.activation;
@@ -192,7 +268,8 @@ OwnedTensor RunProblem(const Problem& p, const Epilogue& epilogue, GemmKernel ke
 }
 
 std::string Name(const Problem& p, const Epilogue& epilogue, GemmKernel kernel) {
-  return absl::StrCat(std::string(cpu::GemmKernelName(kernel)), " ", std::string(DTypeName(p.type)), " to ",
+  return absl::StrCat(std::string(cpu::GemmKernelName(kernel)), " ",
+                      p.four_bit ? "4 bits" : std::string(DTypeName(p.type)), " to ",
                       std::string(DTypeName(p.out_type)), " M=", p.size.m, " N=", p.size.n, " K=", p.size.k,
                       " ", epilogue.name);
 }
@@ -218,41 +295,36 @@ void ExpectMatches(const Problem& p, const Epilogue& epilogue, GemmKernel kernel
   }
 }
 
-struct Types {
-  DType type, out, residual;
-};
 class GemmTypes : public testing::TestWithParam<Types> {};
 
 TEST_P(GemmTypes, MatchesThePlainLoopAtEverySize) {
-  const auto [type, out, residual] = GetParam();
   for (const Size& size : kSizes) {
-    const Problem p = MakeProblem(type, out, residual, size, 1);
-    for (const GemmKernel kernel : KernelsFor(type)) ExpectMatches(p, kEpilogues[1], kernel);
+    const Problem p = MakeProblem(GetParam(), size, 1);
+    for (const GemmKernel kernel : KernelsFor(p)) ExpectMatches(p, kEpilogues[1], kernel);
   }
 }
 
 TEST_P(GemmTypes, RoundsWhereTheContractSaysInEveryEpilogue) {
-  const auto [type, out, residual] = GetParam();
   for (const Size& size : {Size{70, 37, 96}, Size{3, 600, 40}}) {
-    const Problem p = MakeProblem(type, out, residual, size, 2);
+    const Problem p = MakeProblem(GetParam(), size, 2);
     for (const Epilogue& epilogue : kEpilogues) {
-      if (epilogue.aliased && residual != out) continue;
-      for (const GemmKernel kernel : KernelsFor(type)) ExpectMatches(p, epilogue, kernel);
+      if (epilogue.aliased && p.residual_type != p.out_type) continue;
+      for (const GemmKernel kernel : KernelsFor(p)) ExpectMatches(p, epilogue, kernel);
     }
   }
 }
 
 TEST_P(GemmTypes, ARowDoesNotDependOnTheRowsAroundItOrOnThreads) {
-  const auto [type, out, residual] = GetParam();
-  Problem p = MakeProblem(type, out, residual, {300, 130, 1500}, 3);
+  const DType type = GetParam().type;
+  Problem p = MakeProblem(GetParam(), {300, 130, 1500}, 3);
   std::mt19937 random(4);  // sums that round, so that their order shows
   std::normal_distribution<float> normal;
   if (type != DType::kI8) {
     for (std::int64_t i = 0; i < p.a.elements(); ++i) p.a.set(i, normal(random));
   }
   for (std::int64_t i = 0; i < p.w.elements(); ++i) p.w.set(i, normal(random));
-  const std::int64_t row_bytes = p.size.n * ElementBytes(out);
-  for (const GemmKernel kernel : KernelsFor(type)) {
+  const std::int64_t row_bytes = p.size.n * ElementBytes(p.out_type);
+  for (const GemmKernel kernel : KernelsFor(p)) {
     // oneDNN promises nothing of the kind for f32 and bf16.
     if (kernel == GemmKernel::kOneDnn && type != DType::kI8) continue;
     SCOPED_TRACE(Name(p, kEpilogues[5], kernel));
@@ -280,23 +352,22 @@ TEST_P(GemmTypes, ARowDoesNotDependOnTheRowsAroundItOrOnThreads) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, GemmTypes,
-                         testing::Values(Types{DType::kF32, DType::kF32, DType::kF32},
-                                         Types{DType::kF32, DType::kBF16, DType::kBF16},
-                                         Types{DType::kBF16, DType::kBF16, DType::kBF16},
-                                         Types{DType::kBF16, DType::kF32, DType::kF32},
-                                         Types{DType::kBF16, DType::kBF16, DType::kF32},
-                                         Types{DType::kF8E4M3, DType::kBF16, DType::kBF16},
-                                         Types{DType::kF8E4M3, DType::kF32, DType::kF32},
-                                         Types{DType::kF8E4M3, DType::kBF16, DType::kF32},
-                                         Types{DType::kI8, DType::kBF16, DType::kBF16},
-                                         Types{DType::kI8, DType::kF32, DType::kF32},
-                                         Types{DType::kI8, DType::kF32, DType::kBF16}),
-                         [](const auto& test_info) {
-                           return absl::StrCat(std::string(DTypeName(test_info.param.type)), "to",
-                                               std::string(DTypeName(test_info.param.out)), "with",
-                                               std::string(DTypeName(test_info.param.residual)));
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    All, GemmTypes,
+    testing::Values(
+        Types{DType::kF32, DType::kF32, DType::kF32}, Types{DType::kF32, DType::kBF16, DType::kBF16},
+        Types{DType::kBF16, DType::kBF16, DType::kBF16}, Types{DType::kBF16, DType::kF32, DType::kF32},
+        Types{DType::kBF16, DType::kBF16, DType::kF32}, Types{DType::kF8E4M3, DType::kBF16, DType::kBF16},
+        Types{DType::kF8E4M3, DType::kF32, DType::kF32}, Types{DType::kF8E4M3, DType::kBF16, DType::kF32},
+        Types{DType::kBF16, DType::kBF16, DType::kBF16, true},
+        Types{DType::kBF16, DType::kF32, DType::kF32, true},
+        Types{DType::kBF16, DType::kBF16, DType::kF32, true}, Types{DType::kI8, DType::kBF16, DType::kBF16},
+        Types{DType::kI8, DType::kF32, DType::kF32}, Types{DType::kI8, DType::kF32, DType::kBF16}),
+    [](const auto& test_info) {
+      const Types& types = test_info.param;
+      return absl::StrCat(types.four_bit ? "4Bits" : std::string(DTypeName(types.type)), "to",
+                          std::string(DTypeName(types.out)), "with", std::string(DTypeName(types.residual)));
+    });
 
 TEST(Gemm, KeepsF32AccuracyOnRandomNumbers) {
   Problem p = MakeProblem(DType::kF32, DType::kF32, DType::kF32, {33, 70, 2000}, 5);
@@ -449,7 +520,7 @@ TEST(Gemm, WidensEveryE4M3) {
     SCOPED_TRACE(std::string(cpu::GemmKernelName(kernel)));
     Arena arena = test::MakeTestArena(1 << 20);
     const GemmWeight weight = *cpu::AllocateGemmWeight(arena, DType::kF8E4M3, kBytes, kK, "w", kernel);
-    ASSERT_TRUE(cpu::PackGemmWeight(weight, {w.data(), DType::kF8E4M3, {kBytes, kK}}, kernel).ok());
+    ASSERT_TRUE(cpu::PackGemmWeight(weight, HostTensor{w.data(), DType::kF8E4M3, {kBytes, kK}}, kernel).ok());
     const OwnedTensor out(DType::kF32, {1, kBytes});
     ASSERT_TRUE(cpu::RunGemm({.a = ones.tensor(), .weight = &weight, .out = out.tensor()}, kernel).ok());
     for (unsigned byte = 0; byte < kBytes; ++byte) {
@@ -457,6 +528,80 @@ TEST(Gemm, WidensEveryE4M3) {
       EXPECT_TRUE(std::isnan(value) ? std::isnan(out.get(byte)) : out.get(byte) == value)
           << byte << ": " << out.get(byte);
     }
+  }
+}
+
+// Matrices of 4 bits and their sources, one broken at a time.
+TEST(Gemm, RefusesAFourBitSourceThatDoesNotFit) {
+  Arena arena = test::MakeTestArena(1 << 20);
+  const GemmWeight weight = *cpu::AllocateGemmWeight(arena, FourBitFormat{4}, 5, 67, "w");
+  const GemmWeight no_tail = *cpu::AllocateGemmWeight(arena, FourBitFormat{}, 5, 67, "w");
+  const GemmWeight bf16 = *cpu::AllocateGemmWeight(arena, DType::kBF16, 5, 67, "w");
+  const OwnedTensor q(DType::kU8, {5, 34});
+  const OwnedTensor scale(DType::kBF16, {5, 2});
+  const OwnedTensor up(DType::kBF16, {5, 4});
+  const OwnedTensor other(DType::kBF16, {5, 3});
+  const FourBitRows good{q.host(), scale.host(), up.host()};
+  EXPECT_EQ(cpu::PackGemmWeight(weight, good), absl::OkStatus());
+  struct Case {
+    const char* message;
+    const GemmWeight& dst;
+    FourBitRows src;
+  };
+  const Case cases[] = {
+      {"the weight is of another format", bf16, good},
+      {"q is BF16 5x3, expected U8 5x34", weight, {other.host(), scale.host(), up.host()}},
+      {"scale is BF16 5x3, expected BF16 5x2", weight, {q.host(), other.host(), up.host()}},
+      {"up is BF16 5x3, expected BF16 5x4", weight, {q.host(), scale.host(), other.host()}},
+      {"up is F32 scalar, expected BF16 5x4", weight, {q.host(), scale.host(), {}}},
+      {"up needs a weight with a tail", no_tail, good},
+  };
+  for (const Case& c : cases) {
+    EXPECT_THAT(std::string(cpu::PackGemmWeight(c.dst, c.src).message()), testing::HasSubstr(c.message));
+  }
+  const OwnedTensor floats(DType::kF32, {5, 67});
+  EXPECT_THAT(std::string(cpu::PackGemmWeight(no_tail, floats.host()).message()),
+              testing::HasSubstr("takes nothing but FourBitRows"));
+  EXPECT_FALSE(cpu::AllocateGemmWeight(arena, FourBitFormat{-1}, 5, 67, "w").ok());
+}
+
+TEST(Gemm, ATailIsAskedForWhereTheWeightHasOne) {
+  Arena arena = test::MakeTestArena(1 << 20);
+  const GemmWeight weight = *cpu::AllocateGemmWeight(arena, FourBitFormat{4}, 5, 67, "w");
+  const GemmWeight no_tail = *cpu::AllocateGemmWeight(arena, FourBitFormat{}, 5, 67, "w");
+  const OwnedTensor a(DType::kBF16, {3, 67});
+  const OwnedTensor a_tail(DType::kBF16, {3, 4});
+  const OwnedTensor out(DType::kBF16, {3, 5});
+  Gemm op{.a = a.tensor(), .a_tail = a_tail.tensor(), .weight = &weight, .out = out.tensor()};
+  EXPECT_EQ(Validate(op), absl::OkStatus());
+  op.weight = &no_tail;
+  EXPECT_THAT(std::string(Validate(op).message()), testing::HasSubstr("a_tail needs a weight with a tail"));
+  op.a_tail = {};
+  EXPECT_EQ(Validate(op), absl::OkStatus());
+  op.weight = &weight;
+  EXPECT_THAT(std::string(Validate(op).message()), testing::HasSubstr("expected BF16 3x4"));
+}
+
+// Files do not align their tensors.
+TEST(Gemm, TakesAFourBitSourceFromAnyAddress) {
+  const Problem p = MakeProblem({DType::kBF16, DType::kF32, DType::kF32, true}, {3, 50, 67}, 9);
+  const FourBitRows rows = p.four_bit->rows();
+  ASSERT_EQ(p.four_bit->tail_rank(), 5);
+  std::vector<std::vector<std::byte>> moved;
+  const auto unaligned = [&](const HostTensor& tensor) {
+    std::vector<std::byte>& bytes = moved.emplace_back(static_cast<std::size_t>(tensor.bytes()) + 1);
+    std::memcpy(bytes.data() + 1, tensor.data, static_cast<std::size_t>(tensor.bytes()));
+    return HostTensor{bytes.data() + 1, tensor.dtype, tensor.shape};
+  };
+  for (const GemmKernel kernel : FourBitKernels()) {
+    const auto packed = [&](const FourBitRows& source) {
+      Arena arena = test::MakeTestArena(1 << 20);
+      const GemmWeight weight = *cpu::AllocateGemmWeight(arena, FourBitFormat{5}, 50, 67, "w", kernel);
+      std::memset(weight.storage.data, 0, static_cast<std::size_t>(weight.storage.bytes()));
+      EXPECT_TRUE(cpu::PackGemmWeight(weight, source, kernel).ok());
+      return std::vector<std::byte>(weight.storage.data, weight.storage.data + weight.storage.bytes());
+    };
+    EXPECT_TRUE(packed({unaligned(rows.q), unaligned(rows.scale), unaligned(rows.up)}) == packed(rows));
   }
 }
 
@@ -568,18 +713,47 @@ TEST(WidenedLayout, PanelsTileTheWeightWithoutGapsOrOverlap) {
   using cpu::WidenedLayout;
   for (const Size& size : {Size{0, 1, 1}, Size{0, 49, 31}, Size{0, 800, 1111}, Size{0, 3072, 3072},
                            Size{0, 14'336, 3072}, Size{0, 3072, 14'336}, Size{0, 262'144, 16'384}}) {
-    const WidenedLayout layout(size.n, size.k);
+    const WidenedLayout layout({.dtype = DType::kF8E4M3, .n = size.n, .k = size.k});
     std::int64_t next = 0;
     for (std::int64_t panel = 0; panel < layout.panels(); ++panel) {
       for (std::int64_t block = 0; block < layout.blocks(); ++block) {
         ASSERT_LE(layout.BlockSteps(block), WidenedLayout::kBlockSteps);
         ASSERT_GE(layout.BlockSteps(block), 1);
-        ASSERT_EQ(layout.Offset(panel, layout.BlockBegin(block)), next);
-        next += layout.BlockSteps(block) * WidenedLayout::kPanelStepValues;
+        ASSERT_EQ(layout.Offset(panel, block), next);
+        next += layout.BlockBytes(block);
       }
     }
     EXPECT_EQ(next, layout.bytes());
     EXPECT_GE(next, size.n * size.k);  // the last size: 4.3e9
+  }
+}
+
+// Of 4 bits: values, scales and tails.
+TEST(WidenedLayout, FourBitPartsTileTheWeightWithoutOverlap) {
+  using cpu::WidenedLayout;
+  for (const Size& size : {Size{0, 1, 1}, Size{5, 49, 31}, Size{32, 800, 1111}, Size{64, 3072, 14'336},
+                           Size{1600, 100, 70}, Size{128, 262'144, 32'768}}) {
+    const FourBitFormat format{size.m};
+    const WidenedLayout layout({.dtype = DType::kBF16, .n = size.n, .k = size.k, .four_bit = format});
+    std::int64_t next = 0;
+    std::int64_t next_tail = layout.TailOffset(0, 0);
+    for (std::int64_t panel = 0; panel < layout.panels(); ++panel) {
+      for (std::int64_t block = 0; block < layout.blocks(); ++block) {
+        ASSERT_LE(layout.BlockSteps(block), WidenedLayout::kBlockSteps);
+        ASSERT_GE(layout.BlockSteps(block), 1);
+        std::int64_t& here = layout.IsTail(block) ? next_tail : next;
+        ASSERT_EQ(layout.Offset(panel, block), here);
+        here += layout.BlockBytes(block);
+        if (!layout.IsTail(block)) {
+          ASSERT_EQ(layout.BlockBegin(block) % WidenedLayout::kGroupSteps, 0);
+        }
+      }
+    }
+    EXPECT_EQ(layout.ScaleOffset(0, 0), next);
+    EXPECT_GE(layout.TailOffset(0, 0), layout.ScaleOffset(layout.panels(), 0));
+    EXPECT_EQ(layout.TailOffset(0, 0) % 64, 0);
+    EXPECT_EQ(next_tail, layout.bytes());
+    EXPECT_GE(next, size.n * size.k / 2);  // the last size: 4.3e9
   }
 }
 
@@ -601,6 +775,9 @@ TEST(GemmKernels, FollowTheProcessor) {
   EXPECT_EQ(cpu::ChooseGemmKernel(DType::kF8E4M3, amx), GemmKernel::kWidened);
   EXPECT_EQ(cpu::ChooseGemmKernel(DType::kF8E4M3, vnni), GemmKernel::kWidened);
   EXPECT_EQ(cpu::ChooseGemmKernel(DType::kF8E4M3, avx512), GemmKernel::kPortable);
+  EXPECT_EQ(cpu::ChooseFourBitGemmKernel(amx), GemmKernel::kWidened);
+  EXPECT_EQ(cpu::ChooseFourBitGemmKernel(vnni), GemmKernel::kWidened);
+  EXPECT_EQ(cpu::ChooseFourBitGemmKernel(avx512), GemmKernel::kPortable);
 }
 
 }  // namespace

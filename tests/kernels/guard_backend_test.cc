@@ -77,6 +77,29 @@ TEST_F(GuardBackendDeathTest, GuardsEveryBlockAndTheWeightsInIt) {
   EXPECT_EQ(back[1], 15);
 }
 
+TEST_F(GuardBackendDeathTest, PassesOnWeightsOf4Bits) {
+  const absl::StatusOr<GemmWeight> weight =
+      backend_->AllocateGemmWeight(arena_, FourBitFormat{1}, 2, 3, "weight");
+  ASSERT_TRUE(weight.ok()) << weight.status();
+  const std::uint8_t q[] = {0x21, 0x03, 0xf7, 0x08};  // 1 2 3, 7 -1 -8
+  const BFloat16 scale[] = {ToBFloat16(1), ToBFloat16(0.5f)};
+  const BFloat16 up[] = {ToBFloat16(10), ToBFloat16(20)};
+  stream_->Upload(
+      *weight,
+      FourBitRows{{q, DType::kU8, {2, 2}}, {scale, DType::kBF16, {2, 1}}, {up, DType::kBF16, {2, 1}}});
+  const Tensor a = *arena_.Allocate(DType::kBF16, {1, 3}, "a");
+  const Tensor a_tail = *arena_.Allocate(DType::kBF16, {1, 1}, "a_tail");
+  const Tensor y = *arena_.Allocate(DType::kF32, {1, 2}, "y");
+  stream_->Run(Fill{.out = a, .value = 1});
+  stream_->Run(Fill{.out = a_tail, .value = 1});
+  stream_->Run(Gemm{.a = a, .a_tail = a_tail, .weight = &*weight, .out = y});
+  float back[2] = {};
+  stream_->Download(back, y);
+  ASSERT_EQ(stream_->Sync(), absl::OkStatus());
+  EXPECT_EQ(back[0], 16);
+  EXPECT_EQ(back[1], 19);
+}
+
 TEST_F(GuardBackendDeathTest, LetsBlocksComeAndGo) {
   { const Arena gone(*backend_->AllocateBlock(1 << 16)); }
   Arena later(*backend_->AllocateBlock(1 << 16));

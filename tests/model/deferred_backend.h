@@ -24,6 +24,7 @@ class DeferredStream final : public Stream {
   }
   void Upload(const Tensor& dst, const HostTensor& src) override { UploadLater(dst, src); }
   void Upload(const GemmWeight& dst, const HostTensor& src) override { UploadLater(dst, src); }
+  void Upload(const GemmWeight& dst, const FourBitRows& src) override { UploadLater(dst, src); }
   void Upload(const ConvWeight& dst, const HostTensor& src) override { UploadLater(dst, src); }
   void Upload(const ConvTransposeWeight& dst, const HostTensor& src) override { UploadLater(dst, src); }
   void Download(void* dst, const Tensor& src) override {
@@ -60,8 +61,8 @@ class DeferredStream final : public Stream {
     }
     Later([op, this] { inner_->Run(op); });
   }
-  template <typename Destination>
-  void UploadLater(const Destination& dst, const HostTensor& src) {
+  template <typename Destination, typename Source>
+  void UploadLater(const Destination& dst, const Source& src) {
     Later([=, this] { inner_->Upload(dst, src); });
   }
 
@@ -87,6 +88,10 @@ class DeferredBackend final : public Backend {
   absl::StatusOr<GemmWeight> AllocateGemmWeight(Arena& arena, DType dtype, std::int64_t n, std::int64_t k,
                                                 std::string_view what) override {
     return inner_->AllocateGemmWeight(arena, dtype, n, k, what);
+  }
+  absl::StatusOr<GemmWeight> AllocateGemmWeight(Arena& arena, const FourBitFormat& format, std::int64_t n,
+                                                std::int64_t k, std::string_view what) override {
+    return inner_->AllocateGemmWeight(arena, format, n, k, what);
   }
   absl::StatusOr<ConvWeight> AllocateConvWeight(Arena& arena, DType dtype, std::int64_t co, std::int64_t ci,
                                                 const Extent3& kernel, std::string_view what) override {

@@ -37,6 +37,9 @@ TEST_F(DryRunBackendTest, WeightsTakeTheBytesTheyTakeOnTheDevice) {
     ASSERT_TRUE(cpu->AllocateConvTransposeWeight(real, dtype, 10, 20, 4, "t").ok());
     EXPECT_EQ(arena_.bytes_in_use(), real.bytes_in_use());
   }
+  ASSERT_TRUE(backend_->AllocateGemmWeight(arena_, FourBitFormat{32}, 100, 50, "q").ok());
+  ASSERT_TRUE(cpu->AllocateGemmWeight(real, FourBitFormat{32}, 100, 50, "q").ok());
+  EXPECT_EQ(arena_.bytes_in_use(), real.bytes_in_use());
   EXPECT_GT(arena_.bytes_in_use(), 100 * 50 * 6);
 }
 
@@ -77,6 +80,7 @@ TEST_F(DryRunBackendTest, HoldsCopiesAndWeightsAgainstTheirShapes) {
   const ConvWeight conv = *backend_->AllocateConvWeight(arena_, DType::kF32, 2, 3, {1, 1, 3}, "c");
   const ConvTransposeWeight transposed =
       *backend_->AllocateConvTransposeWeight(arena_, DType::kF32, 2, 3, 4, "t");
+  const GemmWeight four_bit = *backend_->AllocateGemmWeight(arena_, FourBitFormat{}, 2, 3, "q");
   const HostTensor four{nullptr, DType::kF32, {4}};
   const auto broken = [&](const auto& enqueue) {
     const std::unique_ptr<Stream> stream = *backend_->NewStream();
@@ -88,6 +92,10 @@ TEST_F(DryRunBackendTest, HoldsCopiesAndWeightsAgainstTheirShapes) {
   EXPECT_TRUE(broken([&](Stream& s) { s.Upload(gemm, four); }));
   EXPECT_TRUE(broken([&](Stream& s) { s.Upload(conv, four); }));
   EXPECT_TRUE(broken([&](Stream& s) { s.Upload(transposed, four); }));
+  const FourBitRows rows{{nullptr, DType::kU8, {2, 2}}, {nullptr, DType::kBF16, {2, 1}}, {}};
+  EXPECT_TRUE(broken([&](Stream& s) { s.Upload(gemm, rows); }));
+  EXPECT_TRUE(broken([&](Stream& s) { s.Upload(four_bit, HostTensor{nullptr, DType::kF32, {2, 3}}); }));
+  EXPECT_FALSE(broken([&](Stream& s) { s.Upload(four_bit, rows); }));
   EXPECT_FALSE(broken([&](Stream& s) { s.Upload(gemm, HostTensor{nullptr, DType::kBF16, {2, 3}}); }));
 }
 
