@@ -114,22 +114,20 @@ inline float Float8E4M3ToFloat(std::uint8_t byte) {
   return sign != 0 ? -magnitude : magnitude;
 }
 
-// Round to nearest, ties to even; beyond 448, the largest, and for NaN a NaN.
+// Round to nearest, ties to even; beyond 448, the largest, and for NaN a NaN. Both ways are computed and one is
+// chosen, so that loops over it become vectors.
 inline std::uint8_t ToFloat8E4M3(float x) {
   const std::uint32_t bits = std::bit_cast<std::uint32_t>(x);
   const std::uint32_t sign = (bits >> 24) & 0x80u;
   const std::uint32_t magnitude = bits & 0x7fffffffu;
-  if (magnitude > 0x7f800000u) return static_cast<std::uint8_t>(sign | 0x7fu);
-  std::uint32_t byte = 0;
-  if (magnitude < 0x3c800000u) {  // under 2^-6: steps of 2^-9, which adding 2^14 leaves in the low bits
-    constexpr float kRound = 16384.0f;
-    byte = std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) + kRound) & 0xfu;
-  } else {
-    const std::uint32_t rounded = magnitude + 0x7ffffu + ((magnitude >> 20) & 1u);
-    byte = (rounded >> 20) - (120u << 3);
-    byte = byte > 0x7eu ? 0x7eu : byte;
-  }
-  return static_cast<std::uint8_t>(sign | byte);
+  // Under 2^-6: steps of 2^-9, which adding 2^14 leaves in the low bits.
+  constexpr float kRound = 16384.0f;
+  const std::uint32_t small = std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) + kRound) & 0xfu;
+  const std::uint32_t rounded = magnitude + 0x7ffffu + ((magnitude >> 20) & 1u);
+  const std::uint32_t shifted = (rounded >> 20) - (120u << 3);
+  const std::uint32_t large = shifted > 0x7eu ? 0x7eu : shifted;
+  const std::uint32_t number = magnitude < 0x3c800000u ? small : large;
+  return static_cast<std::uint8_t>(sign | (magnitude > 0x7f800000u ? 0x7fu : number));
 }
 
 }  // namespace ovi

@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "absl/strings/str_cat.h"
+#include "base/cache_dir.h"
 #include "base/format.h"
 #include "base/status.h"
 #include "kernels/cpu/parallel.h"

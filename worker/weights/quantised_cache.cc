@@ -6,7 +6,6 @@
 #include <cerrno>
 #include <cmath>
 #include <cstddef>
-#include <cstdlib>
 #include <filesystem>
 #include <memory>
 #include <span>
@@ -20,6 +19,7 @@
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/quantise.h"
 #include "worker/weights/convert.h"
+#include "worker/weights/file_identity.h"
 #include "worker/weights/open_weights.h"
 #include "worker/weights/resumable_file.h"
 #include "worker/weights/tensor_table.h"
@@ -45,32 +45,20 @@ FileStamp StampOf(const std::string& path) {
   return {info.st_dev, info.st_ino, info.st_size, info.st_mtim.tv_sec * kNsPerS + info.st_mtim.tv_nsec};
 }
 
-// The same for the same file under another name or on another disk, and cheap: hashing 23 GB takes as long as
-// quantising them.
-std::string SourceId(const FileStamp& stamp, const std::vector<TensorInfo>& tensors) {
-  Sha256 hash;
-  hash.Update(absl::StrCat("ovi source ", stamp.bytes, " ", stamp.changed_ns, "\n"));
-  for (const TensorInfo& info : tensors) {
-    hash.Update(
-        absl::StrCat(info.name, "\n", std::string(DTypeName(info.dtype)), " ", info.shape.ToString(), "\n"));
-  }
-  return hash.FinishHex();
-}
-
 struct Source {
   FileStamp stamp;
   std::unique_ptr<WeightSource> weights;
   QuantisedFormat format = QuantisedFormat::kFp8;
-  std::string id;
+  std::string id;  // FileIdentity
   QuantisedLayout layout;
 };
 
 absl::StatusOr<Source> OpenSource(const QuantiseRequest& request) {
-  Source source{.stamp = StampOf(request.source_path), .format = request.format};
+  Source source{.stamp = StampOf(request.source_path),
+                .format = request.format,
+                .id = FileIdentity(request.source_path)};
   OVI_ASSIGN_OR_RETURN(source.weights, OpenWeights(request.source_path));
-  const std::vector<TensorInfo> tensors = source.weights->List();
-  source.id = SourceId(source.stamp, tensors);
-  absl::StatusOr<QuantisedLayout> layout = LayOutQuantised(tensors, request.format, source.id);
+  absl::StatusOr<QuantisedLayout> layout = LayOutQuantised(source.weights->List(), request.format, source.id);
   if (!layout.ok()) return Annotate(layout.status(), request.source_path);
   source.layout = *std::move(layout);
   return source;
@@ -185,11 +173,6 @@ absl::Status Write(const Source& source, const std::string& path, const Quantise
   return file->Commit();
 }
 
-const char* Environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value != nullptr && *value != '\0' ? value : nullptr;
-}
-
 }  // namespace
 
 absl::StatusOr<std::string> EnsureQuantised(const QuantiseRequest& request, const std::string& cache_dir,
@@ -213,14 +196,6 @@ absl::Status WriteQuantised(const QuantiseRequest& request, const std::string& p
                             const QuantiseProgress& progress) {
   OVI_ASSIGN_OR_RETURN(const Source source, OpenSource(request));
   return Write(source, path, progress);
-}
-
-std::string DefaultCacheDir() {
-  if (const char* dir = Environment("OVI_CACHE_DIR")) return dir;
-  const char* xdg = Environment("XDG_CACHE_HOME");
-  if (xdg != nullptr && *xdg == '/') return absl::StrCat(xdg, "/ovi");  // its specification wants a full path
-  if (const char* home = Environment("HOME")) return absl::StrCat(home, "/.cache/ovi");
-  return "/var/cache/ovi";
 }
 
 }  // namespace ovi

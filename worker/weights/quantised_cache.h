@@ -27,9 +27,9 @@ struct QuantiseRequest {
 using QuantiseProgress = std::function<absl::Status(std::int64_t bytes_done, std::int64_t bytes_total)>;
 
 // The file of this source and format in `cache_dir` (created where missing), made now or found: its name is a
-// hash of the source's tensors, size and time of change, of the format, and of kConvertVersion. Whoever asks
-// for the same one at the same time waits for it; one that was left half-done is gone on with; one that is
-// not what it should be is made anew.
+// hash of the source's FileIdentity, the format and kConvertVersion. Whoever asks for the same one at the
+// same time waits for it; one that was left half-done is gone on with; one that is not what it should be is
+// made anew.
 //
 // Holds one tensor in memory at a time. Errors: as OpenWeights; INVALID_ARGUMENT for a source that is
 // quantised already or has a value that is not finite; RESOURCE_EXHAUSTED with bytes_needed and bytes_free
@@ -42,8 +42,5 @@ absl::StatusOr<std::string> EnsureQuantised(const QuantiseRequest& request, cons
 // unless it is what would be written.
 absl::Status WriteQuantised(const QuantiseRequest& request, const std::string& path,
                             const QuantiseProgress& progress);
-
-// $OVI_CACHE_DIR, else $XDG_CACHE_HOME/ovi, else $HOME/.cache/ovi, else /var/cache/ovi.
-std::string DefaultCacheDir();
 
 }  // namespace ovi

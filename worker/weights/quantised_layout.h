@@ -40,8 +40,8 @@ struct QuantisedLayout {
   std::int64_t bytes = 0;              // of the file
 };
 
-// `source_id` goes into the metadata. INVALID_ARGUMENT, naming the tensor, for a source that has 8 bits
-// already or integers: quantising it again would lose more.
+// `source_id` (file_identity.h) goes into the metadata. INVALID_ARGUMENT, naming the tensor, for a source
+// that has 8 bits already or integers: quantising it again would lose more.
 absl::StatusOr<QuantisedLayout> LayOutQuantised(const std::vector<TensorInfo>& source, QuantisedFormat format,
                                                 const std::string& source_id);
 
