@@ -15,10 +15,17 @@ ModelFolder Mini() {
   return model.value_or(ModelFolder{});
 }
 
+constexpr std::int64_t kPlenty = std::int64_t{256} << 20;
+
 absl::StatusOr<AttemptRequest> Resolve(const v1::RunAttempt& run, std::optional<FrameSize> image,
-                                       int world_size = 1, const std::string& model_name = "mini-ovi") {
+                                       int world_size = 1, const std::string& model_name = "mini-ovi",
+                                       std::int64_t bytes_per_rank = kPlenty) {
+  const ModelFolder model = Mini();
+  ClipSettler settler(model, bytes_per_rank);
   return ResolveAttempt(
-      run, {.model_name = model_name, .model = Mini(), .world_size = world_size, .shares = {}}, image);
+      run,
+      {.model_name = model_name, .model = model, .settler = settler, .world_size = world_size, .shares = {}},
+      image);
 }
 
 v1::RunAttempt MiniRun() {
@@ -51,6 +58,31 @@ TEST(ResolveAttempt, TakesWhatTheJobSaysAndTheModelsDefaultsForTheRest) {
   EXPECT_EQ(request->clip.size, (FrameSize{64, 128}));
   EXPECT_EQ(request->clip.policy, PrecisionPolicy::kReference);
   EXPECT_FALSE(request->clip.image_to_video);
+}
+
+TEST(ResolveAttempt, SettlesTheClipWithinTheGroupsMemory) {
+  v1::RunAttempt run = MiniRun();
+  const absl::StatusOr<AttemptRequest> standard = Resolve(run, std::nullopt);
+  ASSERT_TRUE(standard.ok()) << standard.status();
+  EXPECT_EQ(standard->clip.vram_mode, VramMode::kStandard) << "auto, with room for it";
+  EXPECT_GT(standard->plan.bytes_peak, 0);
+
+  run.mutable_spec()->set_vram_mode(v1::VRAM_MODE_ULTRA_LOW);
+  const absl::StatusOr<AttemptRequest> low = Resolve(run, std::nullopt);
+  ASSERT_TRUE(low.ok()) << low.status();
+  EXPECT_EQ(low->clip.vram_mode, VramMode::kUltraLow);
+  EXPECT_TRUE(low->clip.memory.streamed);
+
+  // Auto finds something else where that does not fit, and what a mode cannot do is refused with figures.
+  run.mutable_spec()->clear_vram_mode();
+  const std::int64_t one_less = standard->plan.bytes_peak - 1;
+  const absl::StatusOr<AttemptRequest> squeezed = Resolve(run, std::nullopt, 1, "mini-ovi", one_less);
+  ASSERT_TRUE(squeezed.ok()) << squeezed.status();
+  EXPECT_LE(squeezed->plan.bytes_peak, one_less);
+  run.mutable_spec()->set_vram_mode(v1::VRAM_MODE_STANDARD);
+  const absl::Status refused = Resolve(run, std::nullopt, 1, "mini-ovi", 4 << 20).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(refused.message()), testing::HasSubstr("vram_mode standard takes"));
 }
 
 TEST(ResolveAttempt, TheImageGivesTheShapeOfAnImageToVideoClip) {

@@ -174,8 +174,8 @@ TEST(CpuBackend, TakesPagesOnlyOnceTheyAreWritten) {
   EXPECT_EQ(values.back(), 2);
 }
 
-TEST(Arena, TellsWhatItsPeakIsMadeOf) {
-  Arena arena = test::MakeTestArena(4096);
+TEST_F(ArenaTest, TellsWhatItsPeakIsMadeOf) {
+  Arena arena = MakeArena(4096);
   const auto take = [&](MemoryUse use, std::int64_t bytes) {
     const ArenaUse scope(arena, use);
     EXPECT_TRUE(arena.Allocate(DType::kU8, {bytes}, "bytes").ok());

@@ -49,16 +49,17 @@ std::vector<float> Weights(std::int64_t rows, std::int64_t columns, std::uint32_
 TensorFile Model() {
   return TensorFile()
       .Add("a.ffn.bias", {64}, Weights(1, 64, 1), DType::kBF16)
-      .Add("a.ffn.weight", {64, 80}, Weights(64, 80, 2), DType::kBF16)
+      .Add("a.blocks.0.ffn.weight", {64, 80}, Weights(64, 80, 2), DType::kBF16)
       .Add("a.conv.weight", {64, 32, 3}, Weights(64, 96, 3), DType::kF32)
-      .Add("a.wide.weight", {16, 512}, Weights(16, 512, 4), DType::kF32)
-      .Add("a.small.weight", {8, 8}, Weights(8, 8, 5), DType::kBF16)
+      .Add("a.blocks.0.wide.weight", {16, 512}, Weights(16, 512, 4), DType::kF32)
+      .Add("a.head.weight", {8, 8}, Weights(8, 8, 5), DType::kBF16)
       .Add("v.patch_embedding.weight", {64, 16, 1, 2, 2}, Weights(64, 64, 6), DType::kBF16)
       .Add("v.modulation", {1, 6, 64}, Weights(6, 64, 7), DType::kF32);
 }
 
-const std::vector<std::string> kQuantised = {"a.ffn.weight", "a.wide.weight", "v.patch_embedding.weight"};
-const std::vector<std::string> kKept = {"a.conv.weight", "a.ffn.bias", "a.small.weight", "v.modulation"};
+const std::vector<std::string> kQuantised = {"a.blocks.0.ffn.weight", "a.blocks.0.wide.weight"};
+const std::vector<std::string> kKept = {"a.conv.weight", "a.ffn.bias", "a.head.weight", "v.modulation",
+                                        "v.patch_embedding.weight"};
 constexpr int kTensors = 7;
 
 absl::Status GoOn(std::int64_t, std::int64_t) {
@@ -190,9 +191,10 @@ TEST(IsQuantised, FollowsFromNameAndShape) {
     Shape shape;
     bool is_quantised;
   } rows[] = {{"video_model.blocks.0.ffn.0.weight", {512, 128}, true},
-              {"audio_model.head.head.weight", {32, 128}, true},
-              {"audio_model.head.head.weight", {31, 128}, false},
-              {"video_model.patch_embedding.weight", {128, 48, 1, 2, 2}, true},
+              {"video_model.blocks.0.self_attn.q.weight", {8, 8}, true},
+              {"audio_model.head.head.weight", {32, 128}, false},
+              {"video_model.time_projection.1.weight", {768, 128}, false},
+              {"video_model.patch_embedding.weight", {128, 48, 1, 2, 2}, false},
               {"audio_model.patch_embedding.0.weight", {128, 20, 7}, false},
               {"audio_model.patch_embedding.2.w1.weight", {512, 128, 7}, false},
               {"video_model.blocks.0.norm3.weight", {8192}, false},
@@ -416,9 +418,10 @@ TEST_F(QuantisedCache, ASourceReplacedMeanwhileIsNoticed) {
 TEST_F(QuantisedCache, WhatCannotBeConvertedIsRefusedWithItsName) {
   std::vector<float> with_nan = Weights(64, 64, 1);
   with_nan[64 * 5] = std::numeric_limits<float>::quiet_NaN();
-  const std::string nan = folder_.Write("nan", TensorFile().Add("a.weight", {64, 64}, with_nan).bytes());
+  const std::string nan =
+      folder_.Write("nan", TensorFile().Add("a.blocks.0.weight", {64, 64}, with_nan).bytes());
   const std::string fp8 =
-      folder_.Write("fp8", TensorFile().Add("a.weight", {1, 2}, {1, 2}, DType::kF8E4M3).bytes());
+      folder_.Write("fp8", TensorFile().Add("a.blocks.0.weight", {1, 2}, {1, 2}, DType::kF8E4M3).bytes());
   const std::string ints = folder_.Write("ints", TensorFile().Add("a", {2}, {1, 2}, DType::kI64).bytes());
   fs::create_directory(folder_ / "folder");
   fs::create_symlink(source_, folder_ / "link");
@@ -430,11 +433,11 @@ TEST_F(QuantisedCache, WhatCannotBeConvertedIsRefusedWithItsName) {
   } rows[] = {
       {"no source", folder_ / "nope", folder_ / "x", absl::StatusCode::kNotFound, "nope: cannot open"},
       {"NaN", nan, folder_ / "x", absl::StatusCode::kInvalidArgument,
-       "nan: tensor a.weight has a value in row 5 that is not finite"},
+       "nan: tensor a.blocks.0.weight has a value in row 5 that is not finite"},
       {"8 bits already", fp8, folder_ / "x", absl::StatusCode::kInvalidArgument,
        "fp8: tensor a.weight is F8_E4M3; F32, BF16 or F16 can be quantised"},
       {"converted already", Ensure(kInt8), folder_ / "x", absl::StatusCode::kInvalidArgument,
-       "tensor a.ffn.weight is I8; F32"},
+       "tensor a.blocks.0.ffn.weight is I8; F32"},
       {"integers", ints, folder_ / "x", absl::StatusCode::kInvalidArgument, "ints: tensor a is I64"},
       {"onto itself", source_, source_, absl::StatusCode::kInvalidArgument, "is the file that is to be read"},
       {"onto itself by a link", source_, folder_ / "link", absl::StatusCode::kInvalidArgument,

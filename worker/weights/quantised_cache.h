@@ -1,6 +1,6 @@
 // Weight files in one byte a value, made from one of 16 or 32 bits and kept.
 //
-// Every linear layer, and the video's patch embedding, becomes F8_E4M3 or I8 with a scale a row:
+// Every linear layer of the blocks becomes F8_E4M3 or I8 with a scale a row:
 // max|w| / 448 or max|w| / 127, q = round(w / scale). Every other tensor becomes bf16 (as it is where it is
 // bf16 already). Which is which follows from names and shapes (quantised_layout.h), so that no model's
 // configuration is needed.

@@ -28,11 +28,8 @@ DType QuantisedDType(QuantisedFormat format) {
 }
 
 bool IsQuantised(const TensorInfo& info) {
-  constexpr std::int64_t kElementsMin = 4096;
   const std::string_view name = info.name;
-  const bool is_linear = info.shape.rank() == 2 && name.ends_with(".weight");
-  const bool is_patch = info.shape.rank() == 5 && name.ends_with("patch_embedding.weight");
-  return (is_linear || is_patch) && info.shape.elements() >= kElementsMin;
+  return info.shape.rank() == 2 && name.find(".blocks.") != std::string_view::npos && name.ends_with(".weight");
 }
 
 absl::StatusOr<QuantisedLayout> LayOutQuantised(const std::vector<TensorInfo>& source, QuantisedFormat format,

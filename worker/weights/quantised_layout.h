@@ -18,8 +18,9 @@ std::string_view QuantisedFormatName(QuantisedFormat format);
 // What a quantised matrix is stored as.
 DType QuantisedDType(QuantisedFormat format);
 
-// True for linear layers and the video's patch embedding, from a size on where a scale a row costs little.
-// The rest keeps 16 bits: it is small, or a convolution, which has no 8-bit kernel.
+// True for the linear layers of blocks, which are what a vram_mode quantises as well, so that a converted file
+// gives the clips that the original gives in that mode. The rest keeps 16 bits: it is a sixteenth of the real
+// model, and every token depends on it.
 bool IsQuantised(const TensorInfo& info);
 
 // One tensor of the source, as it is in the file.
