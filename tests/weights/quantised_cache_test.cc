@@ -435,7 +435,7 @@ TEST_F(QuantisedCache, WhatCannotBeConvertedIsRefusedWithItsName) {
       {"NaN", nan, folder_ / "x", absl::StatusCode::kInvalidArgument,
        "nan: tensor a.blocks.0.weight has a value in row 5 that is not finite"},
       {"8 bits already", fp8, folder_ / "x", absl::StatusCode::kInvalidArgument,
-       "fp8: tensor a.weight is F8_E4M3; F32, BF16 or F16 can be quantised"},
+       "fp8: tensor a.blocks.0.weight is F8_E4M3; F32, BF16 or F16 can be quantised"},
       {"converted already", Ensure(kInt8), folder_ / "x", absl::StatusCode::kInvalidArgument,
        "tensor a.blocks.0.ffn.weight is I8; F32"},
       {"integers", ints, folder_ / "x", absl::StatusCode::kInvalidArgument, "ints: tensor a is I64"},
