@@ -232,6 +232,7 @@ std::string AttemptTable(const v1::Job& job, std::int64_t now_ms, const Screen& 
                     attempt.node(),
                     Gpus(attempt.gpu_indices()),
                     absl::StrCat(attempt.group_id(), attempt.warm() ? " (warm)" : ""),
+                    VramModeWord(attempt.vram_mode()),
                     FormatSpan(attempt.started_at_ms(), goes_on ? now_ms : attempt.ended_at_ms()),
                     peak > 0 ? FormatBytes(peak) : "",
                     {goes_on ? "goes on" : EndWord(attempt.end()), goes_on ? Tint::kBusy
@@ -243,6 +244,7 @@ std::string AttemptTable(const v1::Job& job, std::int64_t now_ms, const Screen& 
                       {"NODE"},
                       {"GPUS"},
                       {"GROUP"},
+                      {"VRAM MODE"},
                       {"TIME", Align::kRight},
                       {"PEAK/GPU", Align::kRight},
                       {"END"},
@@ -256,12 +258,14 @@ std::string PlanTable(const v1::PlanJobResponse& plan, const Screen& screen) {
   };
   std::vector<Row> rows;
   for (const v1::PlanOption& option : plan.options()) {
-    rows.push_back({absl::StrCat(option.world_size()), FormatBytes(option.bytes_per_rank()),
+    rows.push_back({absl::StrCat(option.world_size()), VramModeWord(option.vram_mode()),
+                    FormatBytes(option.bytes_per_rank()),
                     yes_no(option.fits_now(), Tint::kWarning), yes_no(option.fits_ever(), Tint::kBad),
                     option.node().empty() ? "" : absl::StrCat(option.node(), ":", Gpus(option.gpu_indices())),
                     option.reason()});
   }
   return RenderTable({{"GPUS", Align::kRight},
+                      {"VRAM MODE"},
                       {"MEMORY/GPU", Align::kRight},
                       {"FITS NOW"},
                       {"FITS EVER"},

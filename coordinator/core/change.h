@@ -30,6 +30,7 @@ struct AttemptStarted {
   std::vector<int> gpu_indices;
   std::int64_t bytes_per_rank = 0;
   bool warm = false;
+  VramMode vram_mode = VramMode::kAuto;
   bool operator==(const AttemptStarted&) const = default;
 };
 

@@ -61,12 +61,12 @@ struct Offer {
   std::tuple<int, std::size_t, std::int64_t, std::size_t> cost;
 };
 
-std::optional<Offer> OfferOf(const NodeBooks& books, int size, std::int64_t bytes, int groups_max,
+std::optional<Offer> OfferOf(const NodeBooks& books, int size, const RankNeed& need, int groups_max,
                              const Inventory::Search& search) {
   std::vector<Candidate> candidates;
   for (const GpuBooks& gpu : books.gpus) {
     if (gpu.facts->faulty || IsHeld(search.held, books.node->facts.name, gpu.facts->index)) continue;
-    if (auto candidate = Consider(gpu, bytes, groups_max, search.give_way)) {
+    if (auto candidate = Consider(gpu, need.bytes, groups_max, search.give_way)) {
       candidates.push_back(*std::move(candidate));
     }
   }
@@ -80,7 +80,8 @@ std::optional<Offer> OfferOf(const NodeBooks& books, int size, std::int64_t byte
   candidates.resize(count);
   Offer offer;
   offer.placement.node = books.node->facts.name;
-  offer.placement.bytes_per_rank = bytes;
+  offer.placement.bytes_per_rank = need.bytes;
+  offer.placement.vram_mode = need.vram_mode;
   std::set<GroupId> evicted;
   std::int64_t bytes_left = 0;
   int working = 0;
@@ -134,16 +135,31 @@ const ModelFacts* FindModel(const NodeFacts& node, const std::string& name) {
   return found == node.models.end() ? nullptr : &*found;
 }
 
-std::int64_t BytesNeeded(const NodeFacts& node, const JobRequest& request, int size) {
+RankNeed NeedOf(const NodeFacts& node, const JobRequest& request, int size) {
   const ModelFacts* const model = FindModel(node, request.model_name);
-  if (model == nullptr) return 0;
+  if (model == nullptr) return {};
   // One rank has nobody to share its weights with.
   const bool fsdp = request.allocation == Allocation::kFsdp && size > 1;
-  for (const MemoryNeed& need : model->needs) {
-    if (need.world_size != size || need.fsdp != fsdp) continue;
-    return request.reference ? need.reference_bytes : need.as_executed_bytes;
+  const auto bytes_in = [&](VramMode mode) -> std::int64_t {
+    for (const MemoryNeed& need : model->needs) {
+      if (need.vram_mode != mode || need.world_size != size || need.fsdp != fsdp) continue;
+      return request.reference ? need.reference_bytes : need.as_executed_bytes;
+    }
+    return 0;
+  };
+  if (request.vram_mode != VramMode::kAuto) return {bytes_in(request.vram_mode), request.vram_mode};
+  RankNeed least;
+  for (const VramMode mode : kModesByQuality) {
+    const RankNeed need{bytes_in(mode), mode};
+    if (need.bytes <= 0) continue;
+    if (GpusLargeEnough(node, need.bytes) >= size) return need;
+    if (least.bytes == 0 || need.bytes < least.bytes) least = need;
   }
-  return 0;
+  return least;
+}
+
+std::int64_t BytesNeeded(const NodeFacts& node, const JobRequest& request, int size) {
+  return NeedOf(node, request, size).bytes;
 }
 
 int GpusLargeEnough(const NodeFacts& node, std::int64_t bytes) {
@@ -214,6 +230,7 @@ std::optional<Placement> Inventory::Find(const JobRequest& request, const Search
 std::optional<Placement> Inventory::FindWarm(const JobRequest& request, int size,
                                              const Search& search) const {
   const Group* best = nullptr;
+  VramMode mode = VramMode::kStandard;
   for (const auto& [id, group] : state_.groups) {
     if (group.state != GroupState::kIdle || !group.attached || group.model_name != request.model_name ||
         static_cast<int>(group.gpu_indices.size()) != size || search.avoid.contains(group.node)) {
@@ -222,8 +239,8 @@ std::optional<Placement> Inventory::FindWarm(const JobRequest& request, int size
     const auto found = nodes_.find(group.node);
     if (found == nodes_.end() || !found->second.usable) continue;
     const NodeFacts& facts = found->second.node->facts;
-    const std::int64_t bytes = BytesNeeded(facts, request, size);
-    if (bytes <= 0 || group.bytes_per_rank < bytes) continue;
+    const RankNeed need = NeedOf(facts, request, size);
+    if (need.bytes <= 0 || group.bytes_per_rank < need.bytes) continue;
     const std::string& node_name = group.node;
     const auto is_out = [&](int index) {
       const bool known = index >= 0 && index < static_cast<int>(facts.gpus.size());
@@ -231,12 +248,15 @@ std::optional<Placement> Inventory::FindWarm(const JobRequest& request, int size
              IsHeld(search.held, node_name, index);
     };
     if (std::any_of(group.gpu_indices.begin(), group.gpu_indices.end(), is_out)) continue;
-    if (best == nullptr || group.bytes_per_rank < best->bytes_per_rank) best = &group;
+    if (best != nullptr && group.bytes_per_rank >= best->bytes_per_rank) continue;
+    best = &group;
+    mode = need.vram_mode;
   }
   if (best == nullptr) return std::nullopt;
   return Placement{.node = best->node,
                    .gpu_indices = best->gpu_indices,
                    .bytes_per_rank = best->bytes_per_rank,
+                   .vram_mode = mode,
                    .warm_group = best->id};
 }
 
@@ -244,9 +264,9 @@ std::optional<Placement> Inventory::FindNew(const JobRequest& request, int size,
   std::optional<Offer> best;
   for (const auto& [name, books] : nodes_) {
     if (!books.usable || search.avoid.contains(name)) continue;
-    const std::int64_t bytes = BytesNeeded(books.node->facts, request, size);
-    if (bytes <= 0) continue;
-    auto offer = OfferOf(books, size, bytes, state_.policy.groups_per_gpu_max, search);
+    const RankNeed need = NeedOf(books.node->facts, request, size);
+    if (need.bytes <= 0) continue;
+    auto offer = OfferOf(books, size, need, state_.policy.groups_per_gpu_max, search);
     if (offer && (!best || offer->cost < best->cost)) best = std::move(offer);
   }
   if (!best) return std::nullopt;

@@ -76,7 +76,18 @@ std::vector<int> WorldSizes(const JobRequest& request, int gpu_count_max);
 // Usable, or nothing.
 const ModelFacts* FindModel(const NodeFacts& node, const std::string& name);
 
-// Bytes that each of `size` ranks of `request` needs there; 0 when the node cannot run its model so.
+// Best first: what auto tries. Measured (docs/quality.md); worker/plan/clip_plan.cc has the same order for a
+// group that is there already.
+inline constexpr VramMode kModesByQuality[] = {VramMode::kStandard, VramMode::kUltraLow, VramMode::kFp8,
+                                               VramMode::kFp8Offload};
+
+// What each of `size` ranks of `request` needs there; no bytes when the node cannot run its model so.
+struct RankNeed {
+  std::int64_t bytes = 0;
+  VramMode vram_mode = VramMode::kStandard;
+};
+// In auto the best mode that the node's GPUs could hold, or where they can hold none the one that takes least.
+RankNeed NeedOf(const NodeFacts& node, const JobRequest& request, int size);
 std::int64_t BytesNeeded(const NodeFacts& node, const JobRequest& request, int size);
 
 // GPUs that would do if nothing else were on them.

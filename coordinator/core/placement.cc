@@ -14,11 +14,14 @@ namespace {
 Option OptionEver(const State& state, const JobRequest& request, int size) {
   Option option{.world_size = size};
   for (const auto& [name, node] : state.nodes) {
-    const std::int64_t bytes = BytesNeeded(node.facts, request, size);
-    if (option.bytes_per_rank == 0) option.bytes_per_rank = bytes;
-    if (option.fits_ever || !CouldEverHold(node.facts, request, size)) continue;
+    const RankNeed need = NeedOf(node.facts, request, size);
+    const bool holds = CouldEverHold(node.facts, request, size);
+    if (option.bytes_per_rank == 0 || (holds && !option.fits_ever)) {
+      option.bytes_per_rank = need.bytes;
+      option.vram_mode = need.vram_mode;
+    }
+    if (option.fits_ever || !holds) continue;
     option.fits_ever = true;
-    option.bytes_per_rank = bytes;
     option.node = name;
   }
   option.reason = option.fits_ever ? absl::StrCat(GpusWith(size, option.bytes_per_rank), " on ", option.node,
@@ -80,6 +83,7 @@ std::vector<Option> Options(const State& state, const JobRequest& request) {
       rank = give_way == GiveWay::kNobody ? 0 : 1;
       option.fits_now = true;
       option.bytes_per_rank = placement->bytes_per_rank;
+      option.vram_mode = placement->vram_mode;
       option.node = placement->node;
       option.gpu_indices = placement->gpu_indices;
       option.reason = ReasonFor(*placement, rank == 0);

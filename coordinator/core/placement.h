@@ -15,6 +15,7 @@ struct Placement {
   std::string node;
   std::vector<int> gpu_indices;  // rank i on the i-th
   std::int64_t bytes_per_rank = 0;
+  VramMode vram_mode = VramMode::kStandard;
   GroupId warm_group;            // "" = a new group
   std::vector<GroupId> evicted;  // idle groups that must end first; empty with a warm group
 };
@@ -28,6 +29,10 @@ std::int64_t BytesFree(const State& state, const Node& node, int index);
 // free and large enough: 1 -> single, 2-3 -> multi_2, 4+ -> multi_4, as far as the model can be divided among
 // so many ranks. kFsdp without a number takes as many GPUs of one node as are free and large enough for the
 // share that each then holds, two at least.
+//
+// A job in vram_mode auto runs in the best mode that a node's GPUs could hold with nothing else on them
+// (kModesByQuality): it waits there for memory that others have rather than give up quality to run at once,
+// so that the same job gives the same clip on the same node whatever else goes on.
 std::optional<Placement> Place(const State& state, const JobRequest& request,
                                const std::set<std::string>& avoid);
 
@@ -35,6 +40,7 @@ std::optional<Placement> Place(const State& state, const JobRequest& request,
 struct Option {
   int world_size = 0;
   std::int64_t bytes_per_rank = 0;  // 0 where no node can run the model with so many ranks
+  VramMode vram_mode = VramMode::kStandard;
   bool fits_now = false;
   bool fits_ever = false;
   std::string node;              // where it would go now, or could ever

@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "coordinator/core/inventory.h"
 #include "coordinator/core/placement.h"
+#include "coordinator/core/retry.h"
 
 namespace ovi::core {
 namespace {
@@ -59,6 +60,15 @@ std::string WhatWouldFit(const State& state, const JobRequest& request) {
     for (int size = GpuCountMax(state); size >= (kind == Allocation::kFsdp ? 2 : 1); --size) {
       if (SomeNodeCouldHold(state, other, size))
         return absl::StrCat("; ", AllocationName(kind, size), " would fit");
+    }
+  }
+  // In no number of ranks: then in another mode, as it was asked for or in whatever number.
+  if (request.reference) return "";
+  for (const VramMode mode : kModesByQuality) {
+    JobRequest other = request;
+    other.vram_mode = mode;
+    for (const int size : WorldSizes(other, GpuCountMax(state))) {
+      if (SomeNodeCouldHold(state, other, size)) return absl::StrCat("; vram_mode ", ToString(mode), " would fit");
     }
   }
   return "";

@@ -16,10 +16,10 @@ namespace {
 
 // What decides where a job can go. Two jobs of one shape fail alike, so a pass tries a shape that failed only
 // once.
-using Shape = std::tuple<std::string, bool, Allocation, int, std::set<std::string>>;
+using Shape = std::tuple<std::string, bool, Allocation, int, VramMode, std::set<std::string>>;
 
 Shape ShapeOf(const JobRequest& request, const std::set<std::string>& avoid) {
-  return {request.model_name, request.reference, request.allocation, request.gpu_count, avoid};
+  return {request.model_name, request.reference, request.allocation, request.gpu_count, request.vram_mode, avoid};
 }
 
 enum class Tried { kStarted, kWaits, kFailed };
@@ -103,7 +103,8 @@ bool Pass::Start(Job& job, const Placement& placement) {
                               .node = placement.node,
                               .gpu_indices = placement.gpu_indices,
                               .bytes_per_rank = placement.bytes_per_rank,
-                              .warm = warm});
+                              .warm = warm,
+                              .vram_mode = placement.vram_mode});
   if (warm) {
     Group& group = state.groups.at(id);
     group.state = GroupState::kBusy;

@@ -56,6 +56,7 @@ struct MemoryReport {
   std::int64_t device_bytes_peak = 0;
   std::int64_t device_bytes_planned = 0;
   double seconds = 0;
+  std::int64_t host_bytes_planned = 0;
   bool operator==(const MemoryReport&) const = default;
 };
 
@@ -71,6 +72,9 @@ struct Artifact {
 
 enum class Allocation { kAuto, kSingle, kMulti, kFsdp };
 
+// How weights are kept (worker/pipeline/memory_layout.h). kAuto is a wish; nothing runs in it.
+enum class VramMode { kAuto, kStandard, kFp8, kFp8Offload, kUltraLow };
+
 // What scheduling needs to know of a job. The rest of its spec is opaque here.
 struct JobRequest {
   std::string user;
@@ -79,6 +83,7 @@ struct JobRequest {
   bool reference = false;  // fp32 throughout: needs MemoryNeed::reference_bytes
   Allocation allocation = Allocation::kAuto;
   int gpu_count = 0;  // of kMulti and kFsdp; 0 where the scheduler chooses
+  VramMode vram_mode = VramMode::kAuto;
   bool operator==(const JobRequest&) const = default;
 };
 
@@ -94,6 +99,7 @@ struct Attempt {
   AttemptEnd end = AttemptEnd::kNone;
   std::string message;
   std::vector<MemoryReport> memory;
+  VramMode vram_mode = VramMode::kAuto;  // kAuto: of a journal that did not say
   bool operator==(const Attempt&) const = default;
 };
 
@@ -148,18 +154,19 @@ struct Group {
   bool operator==(const Group&) const = default;
 };
 
-// What each rank of such a group takes.
+// What each rank of such a group takes in a mode.
 struct MemoryNeed {
+  VramMode vram_mode = VramMode::kStandard;
   int world_size = 1;
   bool fsdp = false;
   std::int64_t as_executed_bytes = 0;
-  std::int64_t reference_bytes = 0;
+  std::int64_t reference_bytes = 0;  // kStandard only
   bool operator==(const MemoryNeed&) const = default;
 };
 
 struct ModelFacts {
   std::string name;
-  std::vector<MemoryNeed> needs;  // of the groups that can run it, one each
+  std::vector<MemoryNeed> needs;  // of the groups and modes that can run it, one each
   std::string problem;            // not "" when the folder cannot be used
   bool operator==(const ModelFacts&) const = default;
 };

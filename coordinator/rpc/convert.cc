@@ -60,6 +60,13 @@ constexpr EnumTable<core::Stage, v1::Stage, 4> kStages{{{{core::Stage::kNone, v1
                                                          {core::Stage::kDenoise, v1::STAGE_DENOISE},
                                                          {core::Stage::kDecode, v1::STAGE_DECODE}}}};
 
+constexpr EnumTable<core::VramMode, v1::VramMode, 5> kVramModes{
+    {{{core::VramMode::kAuto, v1::VRAM_MODE_AUTO},
+      {core::VramMode::kStandard, v1::VRAM_MODE_STANDARD},
+      {core::VramMode::kFp8, v1::VRAM_MODE_FP8},
+      {core::VramMode::kFp8Offload, v1::VRAM_MODE_FP8_OFFLOAD},
+      {core::VramMode::kUltraLow, v1::VRAM_MODE_ULTRA_LOW}}}};
+
 constexpr EnumTable<core::ArtifactKind, v1::ArtifactKind, 3> kKinds{
     {{{core::ArtifactKind::kVideo, v1::ARTIFACT_KIND_VIDEO},
       {core::ArtifactKind::kPoster, v1::ARTIFACT_KIND_POSTER},
@@ -125,7 +132,9 @@ v1::Attempt ToProto(const core::Attempt& attempt) {
     memory.set_device_bytes_peak(report.device_bytes_peak);
     memory.set_device_bytes_planned(report.device_bytes_planned);
     memory.set_seconds(report.seconds);
+    memory.set_host_bytes_planned(report.host_bytes_planned);
   }
+  if (attempt.vram_mode != core::VramMode::kAuto) out.set_vram_mode(kVramModes.ToProto(attempt.vram_mode));
   return out;
 }
 
@@ -161,6 +170,7 @@ v1::PlanOption ToProto(const core::Option& option) {
   out.set_node(option.node);
   for (const int index : option.gpu_indices) out.add_gpu_indices(index);
   out.set_reason(option.reason);
+  out.set_vram_mode(kVramModes.ToProto(option.vram_mode));
   return out;
 }
 
@@ -182,7 +192,8 @@ core::MemoryReport FromProto(const v1::MemoryReport& report) {
           .stage = kStages.FromProto(report.stage()).value_or(core::Stage::kNone),
           .device_bytes_peak = report.device_bytes_peak(),
           .device_bytes_planned = report.device_bytes_planned(),
-          .seconds = report.seconds()};
+          .seconds = report.seconds(),
+          .host_bytes_planned = report.host_bytes_planned()};
 }
 
 std::vector<core::MemoryReport> FromProto(
@@ -190,6 +201,10 @@ std::vector<core::MemoryReport> FromProto(
   std::vector<core::MemoryReport> out;
   for (const v1::MemoryReport& report : reports) out.push_back(FromProto(report));
   return out;
+}
+
+core::VramMode FromProto(v1::VramMode mode, core::VramMode unspecified) {
+  return kVramModes.FromProto(mode).value_or(unspecified);
 }
 
 core::AttemptEnd FromProto(v1::AttemptEnd end) {
@@ -213,6 +228,7 @@ core::JobRequest RequestOf(const v1::JobSpec& spec) {
   request.priority = spec.priority();
   request.model_name = spec.model_name();
   request.reference = spec.precision() == v1::PRECISION_REFERENCE;
+  request.vram_mode = FromProto(spec.vram_mode(), core::VramMode::kAuto);
   switch (spec.gpu_allocation()) {
     case v1::GPU_ALLOCATION_SINGLE:
       request.allocation = core::Allocation::kSingle;
@@ -246,9 +262,6 @@ void Complete(v1::JobSpec& spec, std::vector<std::string>& warnings) {
     if (spec.mode() == v1::MODE_T2V) {
       for (const std::string& warning : choice->warnings) warnings.push_back(absl::StrCat("size ", warning));
     }
-  }
-  if (spec.vram_mode() > v1::VRAM_MODE_STANDARD) {
-    warnings.push_back("vram_mode has no effect yet: weights are kept as bf16");
   }
   if (spec.enable_lora() && spec.loras().empty())
     warnings.push_back("enable_lora without adapters has no effect yet");

@@ -4,6 +4,7 @@
 #include <cctype>
 #include <set>
 #include <string_view>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -60,7 +61,7 @@ absl::StatusOr<core::GroupFound> ParseGroup(const std::string& id,
 
 absl::StatusOr<core::ModelFacts> ParseModel(const v1::ModelInfo& model) {
   core::ModelFacts out{.name = model.name(), .problem = model.problem()};
-  std::set<std::pair<int, bool>> groups;
+  std::set<std::tuple<int, bool, core::VramMode>> groups;
   for (const v1::MemoryNeed& need : model.memory_needs()) {
     const auto wrong = [&](std::string_view what) {
       return absl::InvalidArgumentError(
@@ -71,10 +72,13 @@ absl::StatusOr<core::ModelFacts> ParseModel(const v1::ModelInfo& model) {
     }
     if (need.as_executed_bytes() < 0 || need.reference_bytes() < 0)
       return wrong("bytes must not be negative");
-    if (!groups.emplace(need.world_size(), need.fsdp()).second) {
+    const core::VramMode mode = FromProto(need.vram_mode(), core::VramMode::kStandard);
+    if (mode == core::VramMode::kAuto) return wrong("vram_mode must be one that something runs in");
+    if (!groups.emplace(need.world_size(), need.fsdp(), mode).second) {
       return wrong(absl::StrCat(need.world_size(), " ranks come twice"));
     }
-    out.needs.push_back({.world_size = need.world_size(),
+    out.needs.push_back({.vram_mode = mode,
+                         .world_size = need.world_size(),
                          .fsdp = need.fsdp(),
                          .as_executed_bytes = need.as_executed_bytes(),
                          .reference_bytes = need.reference_bytes()});

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <utility>
 
@@ -17,6 +18,7 @@
 #include "base/secret.h"
 #include "base/status.h"
 #include "worker/agent/agent_setup.h"
+#include "worker/job/job_proto.h"
 #include "worker/pipeline/check_weights.h"
 #include "worker/plan/memory_need.h"
 
@@ -46,10 +48,22 @@ absl::StatusOr<std::vector<v1::MemoryNeed>> NeedsOf(const ModelFolder& model, in
     v1::MemoryNeed& told = out.emplace_back();
     told.set_world_size(need.world_size);
     told.set_fsdp(need.fsdp);
+    told.set_vram_mode(ToProto(need.vram_mode));
     told.set_as_executed_bytes(need.as_executed_bytes);
     told.set_reference_bytes(need.reference_bytes);
   }
   return out;
+}
+
+// Ours for its groups: where streamed weights are kept, unless somebody says so already, and what the
+// configuration adds.
+std::vector<std::string> GroupEnvironment(const AgentConfig& config) {
+  std::vector<std::string> environment;
+  if (std::getenv("OVI_CACHE_DIR") == nullptr) {
+    environment.push_back(absl::StrCat("OVI_CACHE_DIR=", config.state_dir, "/cache"));
+  }
+  environment.insert(environment.end(), config.group_environment.begin(), config.group_environment.end());
+  return environment;
 }
 
 // None where all GPUs are alike, as those are that the driver finds.
@@ -158,7 +172,7 @@ absl::Status Agent::OpenGroups() {
       .keeper = own_path_,
       .tls_ca_file = config_.tls_ca_file,
       .threads_per_rank = config_.threads_per_rank == 0 ? threads : config_.threads_per_rank,
-      .environment = config_.group_environment};
+      .environment = GroupEnvironment(config_)};
   settings.weights_dir_of = [this](const std::string& name) -> absl::StatusOr<std::string> {
     OVI_ASSIGN_OR_RETURN(const ModelFolder model,
                          OpenServedModel(config_.models_dir, config_.weights_dir, name));

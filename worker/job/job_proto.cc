@@ -117,6 +117,9 @@ void CheckSampling(const v1::JobSpec& spec, Checker& check) {
 
 void CheckGpus(const v1::JobSpec& spec, Checker& check) {
   check.Word("vram_mode", spec.vram_mode(), v1::VramMode_IsValid(spec.vram_mode()));
+  if (spec.precision() == v1::PRECISION_REFERENCE && spec.vram_mode() > v1::VRAM_MODE_STANDARD) {
+    check.Fail("vram_mode", "must be standard or auto with precision reference, which computes in fp32");
+  }
   const v1::GpuAllocation allocation = spec.gpu_allocation();
   check.Word("gpu_allocation", allocation, v1::GpuAllocation_IsValid(allocation));
   if (allocation == v1::GPU_ALLOCATION_MULTI) {
@@ -228,6 +231,22 @@ std::vector<v1::FieldViolation> CheckJobSpec(const v1::JobSpec& spec) {
   const absl::StatusOr<ModelChoice> choice = ChooseModel(spec.model_name(), size, seconds);
   if (!choice.ok()) check.Fail("duration_seconds", std::string(choice.status().message()));
   return check.Take();
+}
+
+v1::VramMode ToProto(VramMode mode) {
+  switch (mode) {
+    case VramMode::kAuto:
+      return v1::VRAM_MODE_AUTO;
+    case VramMode::kStandard:
+      return v1::VRAM_MODE_STANDARD;
+    case VramMode::kFp8:
+      return v1::VRAM_MODE_FP8;
+    case VramMode::kFp8Offload:
+      return v1::VRAM_MODE_FP8_OFFLOAD;
+    case VramMode::kUltraLow:
+      return v1::VRAM_MODE_ULTRA_LOW;
+  }
+  return v1::VRAM_MODE_UNSPECIFIED;
 }
 
 absl::StatusOr<JobSpec> JobFromProto(const v1::JobSpec& spec) {

@@ -20,4 +20,6 @@ std::vector<v1::FieldViolation> CheckJobSpec(const v1::JobSpec& spec);
 // INVALID_ARGUMENT with the first violation.
 absl::StatusOr<JobSpec> JobFromProto(const v1::JobSpec& spec);
 
+v1::VramMode ToProto(VramMode mode);
+
 }  // namespace ovi
