@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 
 #include "kernels/arena.h"
 #include "kernels/cpu/cpu_backend.h"
@@ -30,6 +31,7 @@ struct ClipChoice {
   Mode mode = Mode::kT2v;
   Size size{96, 96};
   std::string prompt = "A red circle moves right. Audio: a low tone.";
+  VramMode vram_mode = VramMode::kAuto;
 };
 
 ClipRequest Clip(const ClipChoice& choice) {
@@ -38,6 +40,7 @@ ClipRequest Clip(const ClipChoice& choice) {
   job.size = choice.size;
   job.video_negative_prompt = choice.prompt;
   job.audio_negative_prompt = choice.prompt;
+  job.vram_mode = choice.vram_mode;
   job.precision =
       choice.policy == PrecisionPolicy::kReference ? Precision::kReference : Precision::kAsExecuted;
   const std::optional<FrameSize> image = choice.mode == Mode::kI2v
@@ -157,6 +160,41 @@ TEST(PlanModel, CoversEveryShapeAndPrompt) {
   }
 }
 
+// Settled without a limit, over widths and groups.
+TEST(PlanModel, IsWhatSettlingWithoutALimitComesTo) {
+  struct {
+    VramMode vram_mode;
+    int ranks;
+    bool fsdp;
+  } const rows[] = {
+      {VramMode::kStandard, 1, false},   {VramMode::kStandard, 2, true},    {VramMode::kFp8, 1, false},
+      {VramMode::kFp8Offload, 1, false}, {VramMode::kFp8Offload, 4, false}, {VramMode::kFp8Offload, 2, true},
+      {VramMode::kUltraLow, 1, false},   {VramMode::kUltraLow, 2, false},   {VramMode::kUltraLow, 3, true}};
+  for (const auto& row : rows) {
+    SCOPED_TRACE(testing::Message() << ToString(row.vram_mode) << " " << row.ranks << " " << row.fsdp);
+    const GpuRequest gpus{.allocation = row.fsdp ? GpuAllocation::kFsdp : GpuAllocation::kAuto};
+    const auto topology = ChooseTopology({.world_size = row.ranks, .gpus = gpus, .heads = 8});
+    ASSERT_TRUE(topology.ok()) << topology.status();
+    const PlannedRank rank{.topology = *topology};
+    const auto plan = PlanModel(Mini(), PrecisionPolicy::kAsExecuted, Mode::kT2v, rank, row.vram_mode);
+    ASSERT_TRUE(plan.ok()) << plan.status();
+    bool reached = false;
+    bool decode_reached = false;
+    for (int width = 25; width <= 400; width += 1 + width / 25) {
+      const ClipRequest clip = Clip({.size = {100, width}, .vram_mode = row.vram_mode});
+      const auto settled = SettleClip(Mini(), clip, rank, 0);
+      ASSERT_TRUE(settled.ok()) << settled.status();
+      EXPECT_LE(settled->plan.bytes_peak, plan->bytes_peak) << width;
+      reached = reached || settled->plan.bytes_peak == plan->bytes_peak;
+      const std::int64_t decode = PlannedBytes(settled->plan, Stage::kDecode);
+      EXPECT_LE(decode, PlannedBytes(*plan, Stage::kDecode)) << width;
+      decode_reached = decode_reached || decode == PlannedBytes(*plan, Stage::kDecode);
+    }
+    EXPECT_TRUE(reached) << "more is planned than any clip takes";
+    EXPECT_TRUE(decode_reached) << "more is planned for decoding than any clip takes";
+  }
+}
+
 TEST(MemoryNeedsOf, CoversBothModes) {
   const auto needs = MemoryNeedsOf(Mini(), 4);
   ASSERT_TRUE(needs.ok()) << needs.status();
@@ -169,9 +207,40 @@ TEST(MemoryNeedsOf, CoversBothModes) {
   EXPECT_GT(need->reference_bytes, need->as_executed_bytes) << "f32 weights are twice as large";
   // 8 heads: not 3 ranks, but with fsdp.
   std::vector<std::pair<int, bool>> groups;
-  for (const ModelMemoryNeed& one : *needs) groups.emplace_back(one.world_size, one.fsdp);
+  for (const ModelMemoryNeed& one : *needs) {
+    if (one.vram_mode == VramMode::kStandard) groups.emplace_back(one.world_size, one.fsdp);
+  }
   EXPECT_THAT(groups, testing::ElementsAre(std::pair(1, false), std::pair(2, false), std::pair(4, false),
                                            std::pair(2, true), std::pair(3, true), std::pair(4, true)));
+}
+
+TEST(MemoryNeedsOf, HasOneForEveryModeOfEveryGroup) {
+  const auto needs = MemoryNeedsOf(Mini(), 2);
+  ASSERT_TRUE(needs.ok()) << needs.status();
+  std::map<std::pair<int, bool>, std::map<VramMode, std::int64_t>> bytes;
+  for (const ModelMemoryNeed& need : *needs) {
+    auto& of = bytes[std::pair(need.world_size, need.fsdp)];
+    EXPECT_TRUE(of.emplace(need.vram_mode, need.as_executed_bytes).second);
+    EXPECT_EQ(need.reference_bytes > 0, need.vram_mode == VramMode::kStandard);
+  }
+  EXPECT_EQ(bytes.size(), 3u);
+  for (auto& [group, of] : bytes) {
+    EXPECT_EQ(of.size(), 4u);
+    // The small model takes most where it decodes, which is where the first three are alike.
+    EXPECT_LE(of[VramMode::kFp8], of[VramMode::kStandard]);
+    EXPECT_LE(of[VramMode::kFp8Offload], of[VramMode::kFp8]);
+    if (group.second) {
+      EXPECT_EQ(of[VramMode::kFp8Offload], of[VramMode::kFp8]) << "shared weights do not stream";
+    }
+    if (group.first == 1) {
+      EXPECT_LT(of[VramMode::kUltraLow], of[VramMode::kFp8Offload]) << "decoded in strips";
+    }
+  }
+  // Every one is what PlanModel says of it.
+  const auto plan =
+      PlanModel(Mini(), PrecisionPolicy::kAsExecuted, Mode::kI2v, PlannedRank{}, VramMode::kUltraLow);
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  EXPECT_EQ(bytes[std::pair(1, false)][VramMode::kUltraLow], plan->bytes_peak);
 }
 
 TEST(AllGetHeads, WhereTheSlowestGetsOneBesideTheFastest) {
@@ -205,7 +274,7 @@ TEST(MemoryNeedsOf, CoversEveryRankOfUnequalGpus) {
       ASSERT_TRUE(topology.ok()) << topology.status();
       rank.topology = *topology;
       for (rank.rank = 0; rank.rank < 2; ++rank.rank) {
-        const auto plan = PlanModel(Mini(), PrecisionPolicy::kAsExecuted, Mode::kI2v, rank);
+        const auto plan = PlanModel(Mini(), PrecisionPolicy::kAsExecuted, Mode::kI2v, rank, need.vram_mode);
         ASSERT_TRUE(plan.ok()) << plan.status();
         EXPECT_LE(plan->bytes_peak, need.as_executed_bytes)
             << shares[0] << ":" << shares[1] << " " << rank.rank;
@@ -240,6 +309,16 @@ TEST(PlanModel, PlansTheOriginalFromItsShapes) {
       PlanModel(*model, PrecisionPolicy::kAsExecuted, Mode::kI2v, one_of_four);
   ASSERT_TRUE(shared.ok()) << shared.status();
   EXPECT_LT(shared->stages[1].bytes, fusion_bytes / 4 + 2 * 731'000'000 + (std::int64_t{3} << 30));
+  std::map<VramMode, std::int64_t> peaks;
+  for (const VramMode mode : {VramMode::kFp8, VramMode::kFp8Offload, VramMode::kUltraLow}) {
+    const auto of_mode = PlanModel(*model, PrecisionPolicy::kAsExecuted, Mode::kT2v, {}, mode);
+    ASSERT_TRUE(of_mode.ok()) << of_mode.status();
+    peaks[mode] = of_mode->bytes_peak;
+  }
+  // Half of the weights; then what decoding takes; then a part of that.
+  EXPECT_LT(peaks[VramMode::kFp8], fusion_bytes / 2 + (std::int64_t{3} << 30));
+  EXPECT_LT(peaks[VramMode::kFp8Offload], std::int64_t{8} << 30);
+  EXPECT_LT(peaks[VramMode::kUltraLow], std::int64_t{5} << 30);
   for (const StageNeed& stage : plan->stages) {
     RecordProperty(std::string(StageName(stage.stage)), std::to_string(stage.bytes));
   }

@@ -37,7 +37,7 @@ HostTensor ParamLoader::Rounded(const HostTensor& tensor, std::vector<float>& st
   // A bf16 destination rounds on its way in; a bf16 or fp8 source is exact already, unless it is scaled.
   const bool exact =
       tensor.dtype == DType::kBF16 || (tensor.dtype == DType::kF8E4M3 && tensor.row_scale == nullptr);
-  if (!format_.bf16_weights || format_.compute == DType::kBF16 || exact) return tensor;
+  if (!format_.bf16_weights || format_.compute == DType::kBF16 || exact || !reads_values()) return tensor;
   storage = ToFloats(tensor);
   RoundToBFloat16(storage);
   return View(storage, tensor.shape);

@@ -42,13 +42,15 @@ absl::StatusOr<LayerParams> LoadLayer(ParamLoader& loader, const TextConfig& c, 
 // (heads, 2 tokens - 1): the bias of every distance, as attention.h wants it.
 std::vector<float> PositionBias(const TextConfig& c, const std::vector<float>& positions,
                                 std::int64_t tokens) {
+  std::vector<std::int64_t> buckets;  // of a distance, the same for every head
+  buckets.reserve(static_cast<std::size_t>(2 * tokens - 1));
+  for (std::int64_t distance = 1 - tokens; distance < tokens; ++distance)
+    buckets.push_back(RelativeBucket(distance, c.buckets, c.max_distance));
   std::vector<float> bias;
-  bias.reserve(static_cast<std::size_t>(c.heads * (2 * tokens - 1)));
+  bias.reserve(static_cast<std::size_t>(c.heads) * buckets.size());
   for (std::int64_t head = 0; head < c.heads; ++head) {
-    for (std::int64_t distance = 1 - tokens; distance < tokens; ++distance) {
-      const std::int64_t bucket = RelativeBucket(distance, c.buckets, c.max_distance);
+    for (const std::int64_t bucket : buckets)
       bias.push_back(positions[static_cast<std::size_t>(bucket * c.heads + head)]);
-    }
   }
   return bias;
 }

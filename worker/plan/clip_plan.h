@@ -37,6 +37,9 @@ struct MemoryPlan {
 // Of a stage; 0 where the plan does not have it.
 std::int64_t PlannedBytes(const MemoryPlan& plan, Stage stage);
 
+// The larger of both, stage by stage.
+void Cover(MemoryPlan& plan, const MemoryPlan& other);
+
 // A rank of a group; alone unless said otherwise.
 struct PlannedRank {
   Topology topology;

@@ -8,9 +8,11 @@
 #include <numeric>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 
 #include "base/status.h"
+#include "worker/model/video_vae_layout.h"
 #include "worker/pipeline/math/resolution.h"
 
 namespace ovi {
@@ -22,61 +24,122 @@ absl::StatusOr<FrameSize> Snapped(FrameSize asked, const ModelSpec& spec, Mode m
   return mode == Mode::kT2v ? SnapResolution(asked, spec.video_area) : FirstFrameSize(asked, spec.video_area);
 }
 
-// What to ask for, so that each of the largest frames the model makes comes out once. Memory grows with the
-// number of pixels and with nothing else, so the other sizes need no look.
-absl::StatusOr<std::vector<FrameSize>> AsksForLargest(const ModelSpec& spec, Mode mode) {
+// A frame that the model makes, and what to ask for so that it comes out.
+struct Frame {
+  FrameSize asked;
+  FrameSize made;
+};
+
+// Each once.
+absl::StatusOr<std::vector<Frame>> FramesOf(const ModelSpec& spec, Mode mode) {
   // Fine enough to meet every size: of the largest preset's, the rarest covers 0.3 % of aspects.
   constexpr int kAspects = 4096;
   constexpr double kSide = 1 << 14;
-  std::map<std::pair<std::int64_t, std::int64_t>, FrameSize> asks;  // by the size made
-  std::int64_t pixels_max = 0;
+  std::map<std::pair<std::int64_t, std::int64_t>, Frame> frames;  // by the size made
   for (int i = 0; i <= kAspects; ++i) {
     const double root = std::pow(kAspectMax, 0.5 * (2.0 * i / kAspects - 1.0));  // of the aspect
     const FrameSize asked{std::llround(kSide / root), std::llround(kSide * root)};
     OVI_ASSIGN_OR_RETURN(const FrameSize made, Snapped(asked, spec, mode));
-    const std::int64_t pixels = made.height * made.width;
-    if (pixels < pixels_max || made.height > made.width) continue;  // a turned frame takes as much
-    if (pixels > pixels_max) asks.clear();
-    pixels_max = pixels;
-    asks.emplace(std::pair{made.height, made.width}, asked);
+    frames.emplace(std::pair{made.height, made.width}, Frame{asked, made});
   }
-  std::vector<FrameSize> largest;
-  for (const auto& [made, asked] : asks) largest.push_back(asked);
-  return largest;
+  std::vector<Frame> out;
+  for (const auto& [size, frame] : frames) out.push_back(frame);
+  return out;
 }
 
-absl::StatusOr<ClipRequest> LargestClip(const ModelFolder& model, PrecisionPolicy policy, Mode mode,
-                                        FrameSize asked) {
+// All but decoding in parts takes memory by the number of pixels and by nothing else: one of the largest
+// stands for all.
+Frame MostPixels(const std::vector<Frame>& frames) {
+  return *std::max_element(frames.begin(), frames.end(), [](const Frame& a, const Frame& b) {
+    return a.made.height * a.made.width < b.made.height * b.made.width;
+  });
+}
+
+// How a rank decodes pictures.
+struct DecodedParts {
+  int ranks = 1;
+  int rank = 0;
+  std::vector<int> shares;
+  int strips = 1;
+
+  bool whole() const { return ranks == 1 && strips == 1; }
+  auto operator<=>(const DecodedParts&) const = default;
+};
+
+DecodedParts PartsOf(const PlannedRank& rank, VramMode vram_mode) {
+  const int ranks = rank.topology.world_size;
+  DecodedParts parts{.ranks = ranks, .rank = rank.rank, .shares = rank.shares};
+  if (parts.shares.empty()) parts.shares.assign(static_cast<std::size_t>(ranks), 1);
+  if (ranks == 1) parts.strips = LeastMemoryOf(vram_mode).decode_strips;
+  return parts;
+}
+
+// Values that the decoder's levels have of the largest part of a frame: rows do not divide evenly, and the
+// rows around a part are there too, so of frames with as many pixels the wide ones take more.
+std::int64_t DecodedValues(const VideoVaeConfig& config, const FrameSize& frame, const DecodedParts& parts) {
+  const std::int64_t rows = frame.height / config.spatial_factor();
+  const std::vector<VideoVaeLevel> levels = VideoVaeDecoderLevels(config);
+  const auto values = [&](const ShardRange& part) {
+    const std::vector<ShardRange> reads = VideoVaeDecoderStripRows(config, rows, part);
+    std::int64_t sum = 0;
+    std::int64_t scale = 1;
+    for (std::size_t i = 0; i < levels.size(); ++i) {
+      // A rank gets the rows around its part level by level.
+      const std::int64_t level_rows = parts.ranks == 1 ? reads[i].size() : part.size() * scale + 2;
+      sum += level_rows * frame.width / config.spatial_factor() * scale * levels[i].out_channels;
+      scale *= levels[i].space_factor();
+    }
+    return sum;
+  };
+  if (parts.ranks > 1) return values(Shard(rows, parts.shares)[static_cast<std::size_t>(parts.rank)]);
+  std::int64_t most = 0;
+  for (const ShardRange& strip : Shard(rows, parts.strips)) most = std::max(most, values(strip));
+  return most;
+}
+
+Frame LargestPart(const VideoVaeConfig& config, const std::vector<Frame>& frames, const DecodedParts& parts) {
+  return *std::max_element(frames.begin(), frames.end(), [&](const Frame& a, const Frame& b) {
+    return DecodedValues(config, a.made, parts) < DecodedValues(config, b.made, parts);
+  });
+}
+
+// Which clips to plan.
+struct ClipKind {
+  PrecisionPolicy policy = PrecisionPolicy::kAsExecuted;
+  Mode mode = Mode::kT2v;
+  VramMode vram_mode = VramMode::kStandard;
+};
+
+absl::StatusOr<MemoryPlan> PlanFrame(const ModelFolder& model, const ClipKind& kind, const Frame& frame,
+                                     const PlannedRank& rank) {
   JobSpec job;
-  job.mode = mode;
+  job.mode = kind.mode;
   job.sample_steps = 1;
   job.video_guidance_scale = 2;  // both passes, whose texts are there together
-  job.precision = policy == PrecisionPolicy::kReference ? Precision::kReference : Precision::kAsExecuted;
-  job.size = Size{static_cast<int>(asked.height), static_cast<int>(asked.width)};
-  return ResolveClip(job, {.text = "a"}, 0, model,
-                     mode == Mode::kI2v ? std::optional<FrameSize>(asked) : std::nullopt);
-}
-
-// Stage by stage the larger of both.
-void Cover(MemoryPlan& plan, const MemoryPlan& other) {
-  if (plan.stages.empty()) plan.stages = other.stages;
-  for (std::size_t i = 0; i < plan.stages.size(); ++i) {
-    if (other.stages[i].bytes > plan.stages[i].bytes) plan.stages[i] = other.stages[i];
-  }
-  plan.bytes_peak = std::max(plan.bytes_peak, other.bytes_peak);
+  job.precision = kind.policy == PrecisionPolicy::kReference ? Precision::kReference : Precision::kAsExecuted;
+  job.vram_mode = kind.vram_mode;
+  job.size = Size{static_cast<int>(frame.asked.height), static_cast<int>(frame.asked.width)};
+  OVI_ASSIGN_OR_RETURN(
+      ClipRequest clip,
+      ResolveClip(job, {.text = "a"}, 0, model,
+                  kind.mode == Mode::kI2v ? std::optional<FrameSize>(frame.asked) : std::nullopt));
+  // What SettleClip leaves to streamed weights without a limit is below the peak that there is anyway.
+  clip.memory = LeastMemoryOf(kind.vram_mode);
+  return PlanClip(model, clip, rank);
 }
 
 }  // namespace
 
 absl::StatusOr<MemoryPlan> PlanModel(const ModelFolder& model, PrecisionPolicy policy, Mode mode,
-                                     const PlannedRank& rank) {
-  OVI_ASSIGN_OR_RETURN(const std::vector<FrameSize> asks, AsksForLargest(model.spec, mode));
-  MemoryPlan plan;
-  for (const FrameSize asked : asks) {
-    OVI_ASSIGN_OR_RETURN(const ClipRequest clip, LargestClip(model, policy, mode, asked));
-    OVI_ASSIGN_OR_RETURN(const MemoryPlan one, PlanClip(model, clip, rank));
-    Cover(plan, one);
-  }
+                                     const PlannedRank& rank, VramMode vram_mode) {
+  const ClipKind kind{.policy = policy, .mode = mode, .vram_mode = vram_mode};
+  OVI_ASSIGN_OR_RETURN(const std::vector<Frame> frames, FramesOf(model.spec, mode));
+  OVI_ASSIGN_OR_RETURN(MemoryPlan plan, PlanFrame(model, kind, MostPixels(frames), rank));
+  const DecodedParts parts = PartsOf(rank, vram_mode);
+  if (parts.whole()) return plan;
+  OVI_ASSIGN_OR_RETURN(const MemoryPlan decoded,
+                       PlanFrame(model, kind, LargestPart(model.video_vae, frames, parts), rank));
+  Cover(plan, decoded);
   return plan;
 }
 
@@ -98,13 +161,18 @@ absl::StatusOr<std::vector<PlannedRank>> FirstRanks(int heads, int ranks, bool f
   const GpuRequest gpus{.allocation = fsdp ? GpuAllocation::kFsdp : GpuAllocation::kAuto};
   std::vector<PlannedRank> planned;
   const auto add = [&](bool two_passes, const std::vector<int>& of_ranks) -> absl::Status {
-    PlannedRank& rank = planned.emplace_back();
+    PlannedRank rank;
     rank.shares = of_ranks;
     OVI_ASSIGN_OR_RETURN(rank.topology, ChooseTopology({.world_size = ranks,
                                                         .gpus = gpus,
                                                         .heads = heads,
                                                         .two_passes = two_passes,
                                                         .shares = of_ranks}));
+    const auto is_alike = [&rank](const PlannedRank& other) {
+      return other.topology.cfg == rank.topology.cfg && other.topology.sp == rank.topology.sp &&
+             other.shares == rank.shares;
+    };
+    if (std::none_of(planned.begin(), planned.end(), is_alike)) planned.push_back(std::move(rank));
     return absl::OkStatus();
   };
   OVI_RETURN_IF_ERROR(add(true, {}));
@@ -119,22 +187,74 @@ absl::StatusOr<std::vector<PlannedRank>> FirstRanks(int heads, int ranks, bool f
   return planned;
 }
 
-absl::StatusOr<ModelMemoryNeed> NeedOf(const ModelFolder& model, int ranks, bool fsdp,
-                                       const std::vector<int>& shares) {
-  ModelMemoryNeed need{.world_size = ranks, .fsdp = fsdp};
-  OVI_ASSIGN_OR_RETURN(const std::vector<PlannedRank> planned,
-                       FirstRanks(static_cast<int>(model.fusion.video.heads), ranks, fsdp, shares));
-  for (const PlannedRank& rank : planned) {
-    for (const Mode mode : {Mode::kT2v, Mode::kI2v}) {
-      OVI_ASSIGN_OR_RETURN(const MemoryPlan executed,
-                           PlanModel(model, PrecisionPolicy::kAsExecuted, mode, rank));
-      OVI_ASSIGN_OR_RETURN(const MemoryPlan reference,
-                           PlanModel(model, PrecisionPolicy::kReference, mode, rank));
-      need.as_executed_bytes = std::max(need.as_executed_bytes, executed.bytes_peak);
-      need.reference_bytes = std::max(need.reference_bytes, reference.bytes_peak);
-    }
+// PlanModel's peaks, for many kinds of groups.
+class NeedPlanner {
+ public:
+  static absl::StatusOr<NeedPlanner> Make(const ModelFolder& model) {
+    NeedPlanner planner(model);
+    OVI_ASSIGN_OR_RETURN(planner.frames_[Mode::kT2v], FramesOf(model.spec, Mode::kT2v));
+    OVI_ASSIGN_OR_RETURN(planner.frames_[Mode::kI2v], FramesOf(model.spec, Mode::kI2v));
+    return planner;
   }
-  return need;
+
+  // Of the one of these ranks, and of t2v and i2v, that takes most.
+  absl::StatusOr<std::int64_t> BytesOf(PrecisionPolicy policy, VramMode vram_mode,
+                                       const std::vector<PlannedRank>& ranks) {
+    std::int64_t bytes = 0;
+    for (const PlannedRank& rank : ranks) {
+      for (const auto& [mode, frames] : frames_) {
+        const ClipKind kind{.policy = policy, .mode = mode, .vram_mode = vram_mode};
+        OVI_ASSIGN_OR_RETURN(const MemoryPlan plan, PlanFrame(model_, kind, MostPixels(frames), rank));
+        OVI_ASSIGN_OR_RETURN(const std::int64_t decoded, DecodedBytes(kind, rank));
+        bytes = std::max({bytes, plan.bytes_peak, decoded});
+      }
+    }
+    return bytes;
+  }
+
+ private:
+  explicit NeedPlanner(const ModelFolder& model) : model_(model) {}
+
+  // That a picture decoded in parts takes at most; 0 where it is decoded whole. Neither the layout of the
+  // transformer nor whether its weights are shared matters, so what was found once holds for all of those.
+  absl::StatusOr<std::int64_t> DecodedBytes(const ClipKind& kind, const PlannedRank& rank) {
+    const DecodedParts parts = PartsOf(rank, kind.vram_mode);
+    if (parts.whole()) return std::int64_t{0};
+    const Frame largest = LargestPart(model_.video_vae, frames_.at(kind.mode), parts);
+    const auto key = std::tuple(kind.policy, largest.made.height, largest.made.width, parts);
+    const auto found = decoded_.find(key);
+    if (found != decoded_.end()) return found->second;
+    OVI_ASSIGN_OR_RETURN(const MemoryPlan plan, PlanFrame(model_, kind, largest, rank));
+    return decoded_[key] = PlannedBytes(plan, Stage::kDecode);
+  }
+
+  const ModelFolder& model_;
+  std::map<Mode, std::vector<Frame>> frames_;
+  std::map<std::tuple<PrecisionPolicy, std::int64_t, std::int64_t, DecodedParts>, std::int64_t> decoded_;
+};
+
+// One for each mode of such a group.
+absl::Status AddNeeds(NeedPlanner& planner, const std::vector<PlannedRank>& ranks,
+                      std::vector<ModelMemoryNeed>& needs) {
+  const Topology& topology = ranks.front().topology;
+  std::int64_t fp8_bytes = 0;
+  for (const VramMode mode :
+       {VramMode::kStandard, VramMode::kFp8, VramMode::kFp8Offload, VramMode::kUltraLow}) {
+    ModelMemoryNeed need{.world_size = topology.world_size, .fsdp = topology.fsdp, .vram_mode = mode};
+    // Shared weights come from the other ranks, not from the host.
+    if (mode == VramMode::kFp8Offload && topology.fsdp) {
+      need.as_executed_bytes = fp8_bytes;
+    } else {
+      OVI_ASSIGN_OR_RETURN(need.as_executed_bytes,
+                           planner.BytesOf(PrecisionPolicy::kAsExecuted, mode, ranks));
+    }
+    if (mode == VramMode::kFp8) fp8_bytes = need.as_executed_bytes;
+    if (mode == VramMode::kStandard) {
+      OVI_ASSIGN_OR_RETURN(need.reference_bytes, planner.BytesOf(PrecisionPolicy::kReference, mode, ranks));
+    }
+    needs.push_back(need);
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -162,11 +282,12 @@ bool AllGetHeads(int heads, int ranks, const std::vector<int>& shares) {
 absl::StatusOr<std::vector<ModelMemoryNeed>> MemoryNeedsOf(const ModelFolder& model, int gpus,
                                                            const std::vector<int>& shares) {
   const auto heads = static_cast<int>(model.fusion.video.heads);
+  OVI_ASSIGN_OR_RETURN(NeedPlanner planner, NeedPlanner::Make(model));
   std::vector<ModelMemoryNeed> needs;
   const auto add = [&](int ranks, bool fsdp) -> absl::Status {
     if (!AllGetHeads(heads, ranks, shares)) return absl::OkStatus();
-    OVI_ASSIGN_OR_RETURN(needs.emplace_back(), NeedOf(model, ranks, fsdp, shares));
-    return absl::OkStatus();
+    OVI_ASSIGN_OR_RETURN(const std::vector<PlannedRank> planned, FirstRanks(heads, ranks, fsdp, shares));
+    return AddNeeds(planner, planned, needs);
   };
   for (const int ranks : WorldSizesOf(heads, std::max(gpus, 1))) OVI_RETURN_IF_ERROR(add(ranks, false));
   for (int ranks = 2; ranks <= gpus; ++ranks) OVI_RETURN_IF_ERROR(add(ranks, true));
