@@ -36,7 +36,8 @@ constexpr std::string_view kName = "name";
 constexpr std::string_view kMemory = "memory_mib";
 
 absl::Status At(std::string_view source_name, int line, std::string_view reason) {
-  return absl::InvalidArgumentError(absl::StrCat(std::string(source_name), ":", line, ": ", std::string(reason)));
+  return absl::InvalidArgumentError(
+      absl::StrCat(std::string(source_name), ":", line, ": ", std::string(reason)));
 }
 
 absl::Status SetKey(const YamlEntry& entry, GpuModel& gpu) {
@@ -75,7 +76,8 @@ absl::StatusOr<GpuModel> ParseGpu(const YamlNode& node, std::string_view source_
   std::vector<std::string_view> all = {kName, kMemory};
   for (const Figure& figure : kFigures) all.push_back(figure.key);
   for (const std::string_view key : all) {
-    if (!keys.contains(key)) return At(source_name, node.line, absl::StrCat("a card without ", std::string(key)));
+    if (!keys.contains(key))
+      return At(source_name, node.line, absl::StrCat("a card without ", std::string(key)));
   }
   return gpu;
 }
