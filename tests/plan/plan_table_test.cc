@@ -168,14 +168,23 @@ TEST(PlanTable, IsWhatSettlingTheClipGives) {
   }
 }
 
-TEST(PlanTable, TellsHowFarItIs) {
+TEST(PlanTable, TellsHowFarItIsAndCanBeEnded) {
   std::vector<int> told;
-  ASSERT_TRUE(MakePlanTable({.model = Mini(),
-                             .clip = Clip(),
-                             .gpu_bytes = kGpuDriverBytes + kPlenty,
-                             .on_progress = [&told](int rows) { told.push_back(rows); }})
-                  .ok());
+  const ClipRequest clip = Clip();
+  const auto made = MakePlanTable({.model = Mini(),
+                                   .clip = clip,
+                                   .gpu_bytes = kGpuDriverBytes + kPlenty,
+                                   .on_progress = [&told](int rows) {
+                                     told.push_back(rows);
+                                     return absl::OkStatus();
+                                   }});
+  ASSERT_TRUE(made.ok());
   EXPECT_THAT(told, ElementsAre(1, 2, 3, 4)) << "each is planned once";
+  const auto ended = MakePlanTable(
+      {.model = Mini(), .clip = clip, .gpu_bytes = kGpuDriverBytes + kPlenty, .on_progress = [](int rows) {
+         return rows == 2 ? absl::CancelledError("enough") : absl::OkStatus();
+       }});
+  EXPECT_EQ(ended.status(), absl::CancelledError("enough"));
 }
 
 }  // namespace

@@ -41,7 +41,7 @@ class Planner {
     if (const auto found = rows_.find(choice); found != rows_.end()) return &found->second;
     OVI_ASSIGN_OR_RETURN(PlanRow row, Plan(choice));
     const PlanRow* planned = &rows_.emplace(choice, std::move(row)).first->second;
-    if (request_.on_progress) request_.on_progress(static_cast<int>(rows_.size()));
+    if (request_.on_progress) OVI_RETURN_IF_ERROR(request_.on_progress(static_cast<int>(rows_.size())));
     return planned;
   }
 

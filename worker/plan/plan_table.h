@@ -22,12 +22,13 @@ namespace ovi {
 
 struct PlanTableRequest {
   const ModelFolder& model;
-  const ClipRequest& clip;                    // as ResolveClip makes it
-  GpuRequest gpus;                            // of the job
-  std::int64_t gpu_bytes = 0;                 // memory of a card; all cards are alike
-  const GpuModel* gpu = nullptr;              // for times; null where only the memory is known
-  bool all = false;                           // every mode on 1, 2, 4 and 8 GPUs
-  std::function<void(int rows)> on_progress;  // so many are planned; may be empty
+  const ClipRequest& clip;        // as ResolveClip makes it
+  GpuRequest gpus;                // of the job
+  std::int64_t gpu_bytes = 0;     // memory of a card; all cards are alike
+  const GpuModel* gpu = nullptr;  // for times; null where only the memory is known
+  bool all = false;               // every mode on 1, 2, 4 and 8 GPUs
+  // So many rows are planned; its error ends the planning and is returned. May be empty.
+  std::function<absl::Status(int rows)> on_progress;
 };
 
 struct PlanRow {
