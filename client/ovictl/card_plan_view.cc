@@ -24,7 +24,7 @@ std::string WordsOf(const PlanRow& row) {
 }
 
 std::string StepTime(double seconds) {
-  return absl::StrFormat(seconds < 10 ? "%.2f s" : "%.1f s", seconds);
+  return absl::StrFormat("%.*f s", seconds < 10 ? 2 : 1, seconds);
 }
 
 std::string NoteOf(const CardPlan& plan, std::size_t index) {

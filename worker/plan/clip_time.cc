@@ -108,9 +108,10 @@ double StepSeconds(const ClipTimeRequest& request, const WeightBytes& weights) {
 // Rows of each level's input that are computed, over all strips.
 std::vector<double> DecodedRows(const VideoVaeConfig& config, std::int64_t rows, int ranks, int strips) {
   std::vector<double> decoded;
+  const std::int64_t most = (rows + ranks - 1) / ranks;  // of a rank, in latent rows
   double scale = 1;
   for (const VideoVaeLevel& level : VideoVaeDecoderLevels(config)) {
-    decoded.push_back(scale * static_cast<double>((rows + ranks - 1) / ranks));
+    decoded.push_back(scale * static_cast<double>(most));
     scale *= static_cast<double>(level.space_factor());
   }
   if (strips == 1) return decoded;
