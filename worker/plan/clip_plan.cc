@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -48,16 +49,26 @@ void Cover(MemoryPlan& plan, const MemoryPlan& other) {
   plan.host_bytes = std::max(plan.host_bytes, other.host_bytes);
 }
 
-// Of the ranks that can take most: the first, which gathers the frames, and the one with the largest share.
+// Of the ranks that can take most: the first, which gathers the frames; the second, whose rows have
+// neighbours on both sides; and the one with the largest share.
 absl::StatusOr<MemoryPlan> PlanLargest(const ModelFolder& model, const ClipRequest& clip, PlannedRank rank) {
-  rank.rank = 0;
-  OVI_ASSIGN_OR_RETURN(MemoryPlan plan, PlanClip(model, clip, rank));
-  const auto largest = std::max_element(rank.shares.begin(), rank.shares.end());
-  if (largest == rank.shares.end() || *largest == rank.shares.front()) return plan;
-  rank.rank = static_cast<int>(largest - rank.shares.begin());
-  OVI_ASSIGN_OR_RETURN(const MemoryPlan other, PlanClip(model, clip, rank));
-  Cover(plan, other);
-  return plan;
+  std::set<int> ranks = {0};
+  if (rank.topology.world_size > 1) ranks.insert(1);
+  if (!rank.shares.empty()) {
+    const auto largest = std::max_element(rank.shares.begin(), rank.shares.end());
+    ranks.insert(static_cast<int>(largest - rank.shares.begin()));
+  }
+  std::optional<MemoryPlan> plan;
+  for (const int index : ranks) {
+    rank.rank = index;
+    OVI_ASSIGN_OR_RETURN(MemoryPlan one, PlanClip(model, clip, rank));
+    if (plan) {
+      Cover(*plan, one);
+    } else {
+      plan = std::move(one);
+    }
+  }
+  return *std::move(plan);
 }
 
 std::vector<VramMode> ModesOf(const ClipRequest& clip) {
