@@ -1,6 +1,9 @@
 #include "tests/golden/configs.h"
 
+#include <utility>
+
 #include "base/status.h"
+#include "tests/model/compressed_weights.h"
 
 namespace ovi::golden {
 
@@ -41,7 +44,17 @@ absl::StatusOr<VocoderConfig> VocoderConfigOf(const Set& set) {
 absl::StatusOr<std::unique_ptr<FusionDit>> LoadDit(const Context& context) {
   OVI_ASSIGN_OR_RETURN(const FusionConfig config, FusionConfigOf(context.set));
   OVI_ASSIGN_OR_RETURN(const WeightSource* weights, context.set.Weights("weights_dit"));
-  return FusionDit::Load(context.runtime, config, *weights, context.policy, [] { return absl::OkStatus(); });
+  const auto check = [] { return absl::OkStatus(); };
+  if (context.low_rank == 0) {
+    return FusionDit::Load(context.runtime, config, *weights, context.policy, check);
+  }
+  NumberFormat format = Bf16NetworkFormat(context.policy);
+  format.block_matrices = LowRankFormat(context.low_rank);
+  const CompressedWeights compressed(*weights, context.low_rank);
+  OVI_ASSIGN_OR_RETURN(std::unique_ptr<FusionWeights> resident,
+                       LoadResidentWeights(context.runtime, config, compressed, format, check));
+  return std::make_unique<FusionDit>(context.runtime, config, context.policy, std::move(resident),
+                                     std::nullopt);
 }
 
 absl::StatusOr<std::vector<std::vector<std::int32_t>>> TextIds(const Set& set) {

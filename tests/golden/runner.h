@@ -20,6 +20,7 @@ struct Context {
   const Test& test;
   Runtime runtime;
   PrecisionPolicy policy;
+  std::int64_t low_rank = 0;  // above 0, the transformer's blocks are in that form (matrix_format.h)
 
   // A reference tensor on the device: f32, or the compute dtype of the policy.
   absl::StatusOr<Tensor> Upload(const std::string& name, DType dtype, const Shape& shape) const;

@@ -37,7 +37,7 @@ absl::Status ShareInputs(RankGroup& ranks, std::int64_t dim, PromptStates& promp
 std::string UnitIdentity(const Backend& backend, const WeightSource& source, const ClipRequest& clip,
                          const std::vector<LoraAdapter>& loras) {
   std::string identity = absl::StrCat(backend.WeightLayout(), "\n", FileIdentity(source.path()), "\n",
-                                      std::string(DTypeName(clip.fusion_format().block_matrices)));
+                                      ToString(clip.fusion_format().block_matrices));
   for (const LoraAdapter& lora : loras) {
     absl::StrAppend(&identity, "\n", lora.strength, " ", FileIdentity(lora.path));
   }
