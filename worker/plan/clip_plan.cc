@@ -70,7 +70,7 @@ absl::StatusOr<MemoryPlan> PlanLargest(const ModelFolder& model, const ClipReque
 // One mode within `bytes_max` (0: no limit). Where it does not fit, the plan of the least it takes.
 absl::StatusOr<SettledClip> SettleMode(const ModelFolder& model, ClipRequest clip, const PlannedRank& rank,
                                        std::int64_t bytes_max) {
-  clip.memory = LeastMemoryOf(clip.vram_mode);
+  clip.memory = LeastMemoryOf(clip.vram_mode, clip.memory.block_matrices.low_rank);
   const bool alone = rank.topology.world_size == 1;
   const bool streams = clip.memory.streamed && !rank.topology.fsdp;
   OVI_ASSIGN_OR_RETURN(MemoryPlan plan, PlanLargest(model, clip, rank));
@@ -95,9 +95,15 @@ absl::StatusOr<SettledClip> SettleMode(const ModelFolder& model, ClipRequest cli
 constexpr std::array<VramMode, 4> kByQuality = {VramMode::kStandard, VramMode::kUltraLow, VramMode::kFp8,
                                                 VramMode::kFp8Offload};
 
+// In the low-rank form, what a mode has its matrices in is of no account: fp8 is standard then, and
+// fp8_offload is ahead of ultra_low, which decodes in more strips.
+constexpr std::array<VramMode, 3> kBySpeed = {VramMode::kStandard, VramMode::kFp8Offload,
+                                              VramMode::kUltraLow};
+
 std::vector<VramMode> ModesOf(const ClipRequest& clip) {
   if (clip.policy == PrecisionPolicy::kReference) return {VramMode::kStandard};
   if (clip.vram_mode != VramMode::kAuto) return {clip.vram_mode};
+  if (clip.memory.block_matrices.low_rank > 0) return {kBySpeed.begin(), kBySpeed.end()};
   return {kByQuality.begin(), kByQuality.end()};
 }
 
