@@ -60,7 +60,8 @@ absl::Status ApplyTo(State& state, const AttemptStarted& started) {
                           .bytes_per_rank = started.bytes_per_rank,
                           .group = started.group,
                           .warm = started.warm,
-                          .started_at = started.at});
+                          .started_at = started.at,
+                          .vram_mode = started.vram_mode});
   job.state = JobState::kConfiguring;
   job.pending_reason.clear();
   job.progress = {};

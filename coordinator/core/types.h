@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "worker/job/vram_mode.h"
+
 namespace ovi::core {
 
 using TimeMs = std::int64_t;  // milliseconds since 1970, UTC
@@ -56,6 +58,7 @@ struct MemoryReport {
   std::int64_t device_bytes_peak = 0;
   std::int64_t device_bytes_planned = 0;
   double seconds = 0;
+  std::int64_t host_bytes_planned = 0;
   bool operator==(const MemoryReport&) const = default;
 };
 
@@ -79,6 +82,7 @@ struct JobRequest {
   bool reference = false;  // fp32 throughout: needs MemoryNeed::reference_bytes
   Allocation allocation = Allocation::kAuto;
   int gpu_count = 0;  // of kMulti and kFsdp; 0 where the scheduler chooses
+  VramMode vram_mode = VramMode::kAuto;
   bool operator==(const JobRequest&) const = default;
 };
 
@@ -94,6 +98,7 @@ struct Attempt {
   AttemptEnd end = AttemptEnd::kNone;
   std::string message;
   std::vector<MemoryReport> memory;
+  VramMode vram_mode = VramMode::kAuto;  // chosen; kAuto in journals of before there was a choice
   bool operator==(const Attempt&) const = default;
 };
 
@@ -148,10 +153,11 @@ struct Group {
   bool operator==(const Group&) const = default;
 };
 
-// What each rank of such a group takes.
+// What each rank of such a group takes in such a mode.
 struct MemoryNeed {
   int world_size = 1;
   bool fsdp = false;
+  VramMode vram_mode = VramMode::kStandard;  // never kAuto
   std::int64_t as_executed_bytes = 0;
   std::int64_t reference_bytes = 0;
   bool operator==(const MemoryNeed&) const = default;
@@ -159,7 +165,7 @@ struct MemoryNeed {
 
 struct ModelFacts {
   std::string name;
-  std::vector<MemoryNeed> needs;  // of the groups that can run it, one each
+  std::vector<MemoryNeed> needs;  // of the groups that can run it, one each and mode
   std::string problem;            // not "" when the folder cannot be used
   bool operator==(const ModelFacts&) const = default;
 };
@@ -186,6 +192,7 @@ struct Node {
   bool connected = false;
   TimeMs last_heard_at = 0;
   bool stream_ended = false;  // we were told so; a node that is only silent may be heard again
+  bool given_up = false;      // not heard of for reconnect_ms_max: no job waits for it that can do without
   // After that, groups on it were forgotten: only a hello tells what lives there. Nothing it reports makes it
   // connected.
   bool must_say_hello = false;

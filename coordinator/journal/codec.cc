@@ -29,22 +29,24 @@ void Fill(const core::AttemptRef& from, pb::AttemptRef* to) {
 }
 
 void Fill(const core::JobRequest& from, pb::JobRequest* to) {
-  const auto& [user, priority, model_name, reference, allocation, gpu_count] = from;
+  const auto& [user, priority, model_name, reference, allocation, gpu_count, vram_mode] = from;
   to->set_user(user);
   to->set_priority(priority);
   to->set_model_name(model_name);
   to->set_reference(reference);
   to->set_allocation(ToProto(journal_words::kAllocations, allocation));
   to->set_gpu_count(gpu_count);
+  to->set_vram_mode(ToProto(journal_words::kVramModes, vram_mode));
 }
 
 void Fill(const core::MemoryReport& from, pb::MemoryReport* to) {
-  const auto& [rank, stage, device_bytes_peak, device_bytes_planned, seconds] = from;
+  const auto& [rank, stage, device_bytes_peak, device_bytes_planned, seconds, host_bytes_planned] = from;
   to->set_rank(rank);
   to->set_stage(ToProto(journal_words::kStages, stage));
   to->set_device_bytes_peak(device_bytes_peak);
   to->set_device_bytes_planned(device_bytes_planned);
   to->set_seconds(seconds);
+  to->set_host_bytes_planned(host_bytes_planned);
 }
 
 void Fill(const core::Artifact& from, pb::Artifact* to) {
@@ -66,7 +68,7 @@ void Fill(const core::JobAdded& from, pb::JobAdded* to) {
 }
 
 void Fill(const core::AttemptStarted& from, pb::AttemptStarted* to) {
-  const auto& [attempt, at, group, node, gpu_indices, bytes_per_rank, warm] = from;
+  const auto& [attempt, at, group, node, gpu_indices, bytes_per_rank, warm, vram_mode] = from;
   Fill(attempt, to->mutable_attempt());
   to->set_at(at);
   to->set_group(group);
@@ -74,6 +76,7 @@ void Fill(const core::AttemptStarted& from, pb::AttemptStarted* to) {
   for (const int index : gpu_indices) to->add_gpu_indices(index);
   to->set_bytes_per_rank(bytes_per_rank);
   to->set_warm(warm);
+  to->set_vram_mode(ToProto(journal_words::kVramModes, vram_mode));
 }
 
 void Fill(const core::AttemptAdvanced& from, pb::AttemptAdvanced* to) {
@@ -155,19 +158,23 @@ absl::StatusOr<core::Change> Read(const pb::JobAdded& from) {
   OVI_RETURN_IF_ERROR(
       ToCore(journal_words::kAllocations, request.allocation(), "allocation", &to.request.allocation));
   to.request.gpu_count = request.gpu_count();
+  OVI_RETURN_IF_ERROR(
+      ToCore(journal_words::kVramModes, request.vram_mode(), "vram_mode", &to.request.vram_mode));
   to.spec = from.spec();
   to.warnings.assign(from.warnings().begin(), from.warnings().end());
   return to;
 }
 
 absl::StatusOr<core::Change> Read(const pb::AttemptStarted& from) {
-  return core::AttemptStarted{.attempt = Read(from.attempt()),
-                              .at = from.at(),
-                              .group = from.group(),
-                              .node = from.node(),
-                              .gpu_indices = {from.gpu_indices().begin(), from.gpu_indices().end()},
-                              .bytes_per_rank = from.bytes_per_rank(),
-                              .warm = from.warm()};
+  core::AttemptStarted to{.attempt = Read(from.attempt()),
+                          .at = from.at(),
+                          .group = from.group(),
+                          .node = from.node(),
+                          .gpu_indices = {from.gpu_indices().begin(), from.gpu_indices().end()},
+                          .bytes_per_rank = from.bytes_per_rank(),
+                          .warm = from.warm()};
+  OVI_RETURN_IF_ERROR(ToCore(journal_words::kVramModes, from.vram_mode(), "vram_mode", &to.vram_mode));
+  return to;
 }
 
 absl::StatusOr<core::Change> Read(const pb::AttemptAdvanced& from) {
@@ -187,6 +194,7 @@ absl::StatusOr<core::Change> Read(const pb::AttemptEnded& from) {
     out.device_bytes_peak = report.device_bytes_peak();
     out.device_bytes_planned = report.device_bytes_planned();
     out.seconds = report.seconds();
+    out.host_bytes_planned = report.host_bytes_planned();
   }
   return to;
 }

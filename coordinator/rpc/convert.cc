@@ -9,6 +9,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/text.h"
+#include "worker/job/job_proto.h"
 #include "worker/job/model_choice.h"
 
 namespace ovi {
@@ -118,6 +119,7 @@ v1::Attempt ToProto(const core::Attempt& attempt) {
   out.set_ended_at_ms(attempt.ended_at);
   out.set_end(kEnds.ToProto(attempt.end));
   out.set_message(attempt.message);
+  if (attempt.vram_mode != VramMode::kAuto) out.set_vram_mode(ToProto(attempt.vram_mode));
   for (const core::MemoryReport& report : attempt.memory) {
     v1::MemoryReport& memory = *out.add_memory();
     memory.set_rank(report.rank);
@@ -125,6 +127,7 @@ v1::Attempt ToProto(const core::Attempt& attempt) {
     memory.set_device_bytes_peak(report.device_bytes_peak);
     memory.set_device_bytes_planned(report.device_bytes_planned);
     memory.set_seconds(report.seconds);
+    memory.set_host_bytes_planned(report.host_bytes_planned);
   }
   return out;
 }
@@ -161,6 +164,7 @@ v1::PlanOption ToProto(const core::Option& option) {
   out.set_node(option.node);
   for (const int index : option.gpu_indices) out.add_gpu_indices(index);
   out.set_reason(option.reason);
+  out.set_vram_mode(ToProto(option.vram_mode));
   return out;
 }
 
@@ -182,7 +186,8 @@ core::MemoryReport FromProto(const v1::MemoryReport& report) {
           .stage = kStages.FromProto(report.stage()).value_or(core::Stage::kNone),
           .device_bytes_peak = report.device_bytes_peak(),
           .device_bytes_planned = report.device_bytes_planned(),
-          .seconds = report.seconds()};
+          .seconds = report.seconds(),
+          .host_bytes_planned = report.host_bytes_planned()};
 }
 
 std::vector<core::MemoryReport> FromProto(
@@ -213,6 +218,7 @@ core::JobRequest RequestOf(const v1::JobSpec& spec) {
   request.priority = spec.priority();
   request.model_name = spec.model_name();
   request.reference = spec.precision() == v1::PRECISION_REFERENCE;
+  request.vram_mode = VramModeOf(spec.vram_mode());
   switch (spec.gpu_allocation()) {
     case v1::GPU_ALLOCATION_SINGLE:
       request.allocation = core::Allocation::kSingle;
@@ -246,9 +252,6 @@ void Complete(v1::JobSpec& spec, std::vector<std::string>& warnings) {
     if (spec.mode() == v1::MODE_T2V) {
       for (const std::string& warning : choice->warnings) warnings.push_back(absl::StrCat("size ", warning));
     }
-  }
-  if (spec.vram_mode() > v1::VRAM_MODE_STANDARD) {
-    warnings.push_back("vram_mode has no effect yet: weights are kept as bf16");
   }
   if (spec.enable_lora() && spec.loras().empty())
     warnings.push_back("enable_lora without adapters has no effect yet");

@@ -4,12 +4,14 @@
 #include <cctype>
 #include <set>
 #include <string_view>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "base/text.h"
 #include "coordinator/rpc/convert.h"
+#include "worker/job/job_proto.h"
 
 namespace ovi {
 namespace {
@@ -60,7 +62,7 @@ absl::StatusOr<core::GroupFound> ParseGroup(const std::string& id,
 
 absl::StatusOr<core::ModelFacts> ParseModel(const v1::ModelInfo& model) {
   core::ModelFacts out{.name = model.name(), .problem = model.problem()};
-  std::set<std::pair<int, bool>> groups;
+  std::set<std::tuple<int, bool, VramMode>> groups;
   for (const v1::MemoryNeed& need : model.memory_needs()) {
     const auto wrong = [&](std::string_view what) {
       return absl::InvalidArgumentError(
@@ -71,11 +73,16 @@ absl::StatusOr<core::ModelFacts> ParseModel(const v1::ModelInfo& model) {
     }
     if (need.as_executed_bytes() < 0 || need.reference_bytes() < 0)
       return wrong("bytes must not be negative");
-    if (!groups.emplace(need.world_size(), need.fsdp()).second) {
+    if (!v1::VramMode_IsValid(need.vram_mode())) continue;  // of an agent that knows more of them
+    if (need.vram_mode() == v1::VRAM_MODE_AUTO) return wrong("vram_mode must be one, not auto");
+    const VramMode mode =
+        need.vram_mode() == v1::VRAM_MODE_UNSPECIFIED ? VramMode::kStandard : VramModeOf(need.vram_mode());
+    if (!groups.emplace(need.world_size(), need.fsdp(), mode).second) {
       return wrong(absl::StrCat(need.world_size(), " ranks come twice"));
     }
     out.needs.push_back({.world_size = need.world_size(),
                          .fsdp = need.fsdp(),
+                         .vram_mode = mode,
                          .as_executed_bytes = need.as_executed_bytes(),
                          .reference_bytes = need.reference_bytes()});
   }

@@ -17,6 +17,7 @@
 #include "base/secret.h"
 #include "base/status.h"
 #include "worker/agent/agent_setup.h"
+#include "worker/job/job_proto.h"
 #include "worker/pipeline/check_weights.h"
 #include "worker/plan/memory_need.h"
 
@@ -46,6 +47,7 @@ absl::StatusOr<std::vector<v1::MemoryNeed>> NeedsOf(const ModelFolder& model, in
     v1::MemoryNeed& told = out.emplace_back();
     told.set_world_size(need.world_size);
     told.set_fsdp(need.fsdp);
+    told.set_vram_mode(ToProto(need.vram_mode));
     told.set_as_executed_bytes(need.as_executed_bytes);
     told.set_reference_bytes(need.reference_bytes);
   }

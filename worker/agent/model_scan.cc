@@ -102,6 +102,7 @@ Cache ReadCache(const std::string& path) {
         v1::MemoryNeed& entry = cache[key].emplace_back();
         entry.set_world_size(need.at("world_size").get<int>());
         entry.set_fsdp(need.at("fsdp").get<bool>());
+        entry.set_vram_mode(static_cast<v1::VramMode>(need.at("vram_mode").get<int>()));
         entry.set_as_executed_bytes(need.at("as_executed_bytes").get<std::int64_t>());
         entry.set_reference_bytes(need.at("reference_bytes").get<std::int64_t>());
       }
@@ -119,6 +120,7 @@ absl::Status WriteCache(const std::string& path, const Cache& cache) {
     for (const v1::MemoryNeed& need : needs) {
       json[key].push_back({{"world_size", need.world_size()},
                            {"fsdp", need.fsdp()},
+                           {"vram_mode", static_cast<int>(need.vram_mode())},
                            {"as_executed_bytes", need.as_executed_bytes()},
                            {"reference_bytes", need.reference_bytes()}});
     }

@@ -157,21 +157,6 @@ void CheckNumerics(const v1::JobSpec& spec, Checker& check) {
   check.Integer("torch_cuda.max_threads_per_sm", spec.torch_cuda().max_threads_per_sm(), 256, 4096);
 }
 
-VramMode VramModeOf(v1::VramMode mode) {
-  switch (mode) {
-    case v1::VRAM_MODE_STANDARD:
-      return VramMode::kStandard;
-    case v1::VRAM_MODE_FP8:
-      return VramMode::kFp8;
-    case v1::VRAM_MODE_FP8_OFFLOAD:
-      return VramMode::kFp8Offload;
-    case v1::VRAM_MODE_ULTRA_LOW:
-      return VramMode::kUltraLow;
-    default:
-      return VramMode::kAuto;
-  }
-}
-
 GpuAllocation AllocationOf(v1::GpuAllocation allocation) {
   switch (allocation) {
     case v1::GPU_ALLOCATION_SINGLE:
@@ -213,6 +198,37 @@ void ReadSampling(const v1::JobSpec& spec, JobSpec& job) {
 }
 
 }  // namespace
+
+VramMode VramModeOf(v1::VramMode mode) {
+  switch (mode) {
+    case v1::VRAM_MODE_STANDARD:
+      return VramMode::kStandard;
+    case v1::VRAM_MODE_FP8:
+      return VramMode::kFp8;
+    case v1::VRAM_MODE_FP8_OFFLOAD:
+      return VramMode::kFp8Offload;
+    case v1::VRAM_MODE_ULTRA_LOW:
+      return VramMode::kUltraLow;
+    default:
+      return VramMode::kAuto;
+  }
+}
+
+v1::VramMode ToProto(VramMode mode) {
+  switch (mode) {
+    case VramMode::kAuto:
+      return v1::VRAM_MODE_AUTO;
+    case VramMode::kStandard:
+      return v1::VRAM_MODE_STANDARD;
+    case VramMode::kFp8:
+      return v1::VRAM_MODE_FP8;
+    case VramMode::kFp8Offload:
+      return v1::VRAM_MODE_FP8_OFFLOAD;
+    case VramMode::kUltraLow:
+      return v1::VRAM_MODE_ULTRA_LOW;
+  }
+  return v1::VRAM_MODE_UNSPECIFIED;
+}
 
 std::vector<v1::FieldViolation> CheckJobSpec(const v1::JobSpec& spec) {
   Checker check;

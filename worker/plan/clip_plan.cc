@@ -1,7 +1,6 @@
 #include "worker/plan/clip_plan.h"
 
 #include <algorithm>
-#include <array>
 #include <map>
 #include <memory>
 #include <optional>
@@ -81,15 +80,10 @@ absl::StatusOr<SettledClip> SettleMode(const ModelFolder& model, ClipRequest cli
   return SettledClip{clip, plan};
 }
 
-// Best first: standard, then by how near a mode's pictures are to those of standard (docs/quality.md), with
-// int8, which streams whatever does not fit, before fp8.
-constexpr std::array<VramMode, 4> kByQuality = {VramMode::kStandard, VramMode::kUltraLow, VramMode::kFp8,
-                                                VramMode::kFp8Offload};
-
 std::vector<VramMode> ModesOf(const ClipRequest& clip) {
   if (clip.policy == PrecisionPolicy::kReference) return {VramMode::kStandard};
   if (clip.vram_mode != VramMode::kAuto) return {clip.vram_mode};
-  return {kByQuality.begin(), kByQuality.end()};
+  return {kVramModesByQuality.begin(), kVramModesByQuality.end()};
 }
 
 // "vram_mode standard takes 23.0 GiB on each GPU, of which 12.0 GiB are there; fp8_offload (6.8 GiB) and
@@ -99,7 +93,7 @@ absl::StatusOr<std::string> DescribeMisfit(const ModelFolder& model, const ClipR
                                            const SettledClip& asked) {
   std::string fits, least;
   std::int64_t least_bytes = asked.plan.bytes_peak;
-  for (const VramMode mode : kByQuality) {
+  for (const VramMode mode : kVramModesByQuality) {
     if (mode == asked.clip.vram_mode || clip.policy == PrecisionPolicy::kReference) continue;
     ClipRequest other = clip;
     other.vram_mode = mode;
