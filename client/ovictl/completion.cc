@@ -25,7 +25,7 @@ _ovictl() {
     esac
   done
   case "$previous" in
-    --config|--csv|--token-file) compopt -o default; return ;;
+    --config|--csv|--token-file|--svg) compopt -o default; return ;;
     --out) compopt -o dirnames; return ;;
     --state) words="@STATES@" ;;
     --kind) words="video poster sheet" ;;

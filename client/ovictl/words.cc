@@ -29,6 +29,11 @@ std::string StateWord(v1::GroupState state) {
   return Stripped(v1::GroupState_Name(state), "GROUP_STATE_", state);
 }
 
+std::string VramModeWord(v1::VramMode mode) {
+  if (mode == v1::VRAM_MODE_UNSPECIFIED) return "";
+  return absl::AsciiStrToLower(Stripped(v1::VramMode_Name(mode), "VRAM_MODE_", mode));
+}
+
 std::string EndWord(v1::AttemptEnd end) {
   if (end == v1::ATTEMPT_END_UNSPECIFIED) return "";
   return Stripped(v1::AttemptEnd_Name(end), "ATTEMPT_END_", end);

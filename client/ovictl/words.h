@@ -17,6 +17,7 @@ namespace ovi::client {
 std::string StateWord(v1::JobState state);    // "RUNNING"
 std::string StateWord(v1::NodeState state);   // "DRAINED"
 std::string StateWord(v1::GroupState state);  // "BUSY"
+std::string VramModeWord(v1::VramMode mode);  // "ultra_low"; "" where it is not known
 std::string EndWord(v1::AttemptEnd end);      // "OUT_OF_MEMORY"; "" while it goes on
 std::string StageWord(v1::Stage stage);       // "denoise"
 std::string KindWord(v1::ArtifactKind kind);  // "video", "poster", "sheet"

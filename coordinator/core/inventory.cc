@@ -137,7 +137,7 @@ const ModelFacts* FindModel(const NodeFacts& node, const std::string& name) {
 std::vector<VramMode> ModesOf(const JobRequest& request) {
   if (request.reference) return {VramMode::kStandard};  // as the worker: the modes round
   if (request.vram_mode != VramMode::kAuto) return {request.vram_mode};
-  return {kVramModesByQuality.begin(), kVramModesByQuality.end()};
+  return {kModesByQuality.begin(), kModesByQuality.end()};
 }
 
 std::int64_t BytesNeeded(const NodeFacts& node, const JobRequest& request, VramMode mode, int size) {

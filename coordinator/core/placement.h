@@ -30,7 +30,7 @@ std::int64_t BytesFree(const State& state, const Node& node, int index);
 // so many ranks. kFsdp without a number takes as many GPUs of one node as are free and large enough for the
 // share that each then holds, two at least.
 //
-// The vram_mode auto is settled before that: the best mode (kVramModesByQuality) in which some node could run
+// The vram_mode auto is settled before that: the best mode (kModesByQuality) in which some node could run
 // the request, with any of its numbers of ranks, if none of our own groups were there. A job waits for other
 // jobs, however long, rather than take a lower mode: what it comes out like depends on the cluster, not on
 // who is ahead. It does not wait for what is not ours to end: memory that others have, faulty GPUs, nodes

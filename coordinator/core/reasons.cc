@@ -70,7 +70,7 @@ std::string AllocationThatFits(const State& state, const JobRequest& request) {
 std::vector<JobRequest> InOtherModes(const JobRequest& request) {
   std::vector<JobRequest> others;
   if (request.reference || request.vram_mode == VramMode::kAuto) return others;
-  for (const VramMode mode : kVramModesByQuality) {
+  for (const VramMode mode : kModesByQuality) {
     if (mode == request.vram_mode) continue;
     others.push_back(request);
     others.back().vram_mode = mode;

@@ -148,6 +148,12 @@ core::AttemptRef Read(const pb::AttemptRef& from) {
   return {from.job(), from.attempt()};
 }
 
+// Of a journal from before there were modes, auto.
+absl::Status ReadVramMode(pb::VramMode from, VramMode* to) {
+  if (from == pb::VRAM_MODE_UNSPECIFIED) return absl::OkStatus();
+  return ToCore(journal_words::kVramModes, from, "vram_mode", to);
+}
+
 absl::StatusOr<core::Change> Read(const pb::JobAdded& from) {
   core::JobAdded to{.job = from.job(), .at = from.at(), .request_id = from.request_id()};
   const pb::JobRequest& request = from.request();
@@ -158,8 +164,7 @@ absl::StatusOr<core::Change> Read(const pb::JobAdded& from) {
   OVI_RETURN_IF_ERROR(
       ToCore(journal_words::kAllocations, request.allocation(), "allocation", &to.request.allocation));
   to.request.gpu_count = request.gpu_count();
-  OVI_RETURN_IF_ERROR(
-      ToCore(journal_words::kVramModes, request.vram_mode(), "vram_mode", &to.request.vram_mode));
+  OVI_RETURN_IF_ERROR(ReadVramMode(request.vram_mode(), &to.request.vram_mode));
   to.spec = from.spec();
   to.warnings.assign(from.warnings().begin(), from.warnings().end());
   return to;
@@ -173,7 +178,7 @@ absl::StatusOr<core::Change> Read(const pb::AttemptStarted& from) {
                           .gpu_indices = {from.gpu_indices().begin(), from.gpu_indices().end()},
                           .bytes_per_rank = from.bytes_per_rank(),
                           .warm = from.warm()};
-  OVI_RETURN_IF_ERROR(ToCore(journal_words::kVramModes, from.vram_mode(), "vram_mode", &to.vram_mode));
+  OVI_RETURN_IF_ERROR(ReadVramMode(from.vram_mode(), &to.vram_mode));
   return to;
 }
 

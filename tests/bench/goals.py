@@ -13,6 +13,7 @@ BLOCK_PAIR = 0.75
 # A narrower matrix's rate to that of a bf16 one, at ROWS_MANY rows and more.
 OF_BF16 = {"F8_E4M3": 0.85, "I4": 0.85, "I8": 1.8}
 ROWS_MANY = 1024
+STREAMED = 1 / 1.05
 
 
 def objects(path):
@@ -41,6 +42,10 @@ def figures(result):
         if dtype == "BF16" and result["chosen"] and square and tokens in ATTENTION:
             name = "BF16 attention, head 128, {tokens} tokens ({impl})".format(**result)
             yield name, result["gflops"], result["peak_unit"], result["peak_share"], ATTENTION[tokens]
+    if result.get("bench") == "streaming":
+        name = "{dtype} step, {video_tokens} tokens, streamed to resident".format(**result)
+        share = 1 / result["streamed_over_resident"]
+        yield name, 0, "the resident step", share, STREAMED
     if result.get("bench") == "block_pair":
         yield "BF16 block pair", result["gflops"], result["peak_unit"], result["ratio"], BLOCK_PAIR
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs all benchmarks on one core and holds them against their goals, once for each instruction set.
+# Runs all benchmarks on one core (streaming: and another for its copies) and holds them against their goals, once for each instruction set.
 # Ratios are to the calibrated peak of the unit that computes, measured in the same process between the runs.
 # JSON stays in build/bench. Exit 1 where a goal is missed.
 #   [REPEAT=3] tests/bench/run.sh [isa...]
@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 cmake --preset release >/dev/null
-cmake --build --preset release --target attention_bench block_bench gemm_bench >/dev/null
+cmake --build --preset release --target attention_bench block_bench gemm_bench streaming_bench >/dev/null
 mkdir -p build/bench
 
 has() { grep -qw "$1" /proc/cpuinfo; }
@@ -20,7 +20,7 @@ missed=0
 for isa in "$@"; do
   results=()
   for ((run = 1; run <= ${REPEAT:-1}; ++run)); do
-    for bench in gemm attention block; do
+    for bench in gemm attention block streaming; do
       out="build/bench/$bench.$isa.$run.json"
       OVI_CPU_ISA="$isa" OMP_WAIT_POLICY=passive "build/release/tests/bench/${bench}_bench" >"$out"
       results+=("$out")

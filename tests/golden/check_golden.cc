@@ -1,4 +1,6 @@
-// check_golden DIR [--policy reference|as_executed] [--backend cpu|guard] [--test ID]
+// check_golden DIR [--policy reference|as_executed|fp8|int8] [--backend cpu|guard] [--test ID]
+//
+// fp8 and int8 are as_executed with the matrices of the transformer's blocks in that format.
 //
 // Computes every test of a golden set with the engine and holds it against the set's own limits. A line a
 // tensor; exit 1 on a failure, on an output that was not computed or a test id that is not known, 2 on bad
@@ -6,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -20,11 +23,30 @@
 namespace ovi::golden {
 namespace {
 
+// A way to compute, and what the manifest's guidance calls it. Its errors lie between `active`, or it would
+// not have been in use, and the guidance's limits.
+struct Policy {
+  const char* name;
+  PrecisionPolicy precision;
+  DType block_matrices;
+  const char* guidance;
+  double active;
+};
+constexpr Policy kPolicies[] = {
+    {"reference", PrecisionPolicy::kReference, DType::kF32, "", 0},
+    {"as_executed", PrecisionPolicy::kAsExecuted, DType::kBF16, "bf16 weights and activations", 1e-3},
+    {"fp8", PrecisionPolicy::kAsExecuted, DType::kF8E4M3, "fp8 e4m3 per-channel scale, bf16 activations",
+     0.03},
+    {"int8", PrecisionPolicy::kAsExecuted, DType::kI8,
+     "int8 per-channel weights + per-token int8 activations, bf16", 0.011}};
+
 struct Options {
   std::string folder;
   std::string only_test;
-  PrecisionPolicy policy = PrecisionPolicy::kReference;
+  Policy policy = kPolicies[0];
   bool guard = false;
+
+  bool reference() const { return policy.precision == PrecisionPolicy::kReference; }
 };
 
 struct Difference {
@@ -64,19 +86,19 @@ std::string LimitText(const Tolerance& limit) {
   return absl::StrFormat("%.2g / %.2g", limit.rel_l2.value_or(HUGE_VAL), limit.max_abs.value_or(HUGE_VAL));
 }
 
-// What the manifest says of bf16 weights and activations.
-struct Bf16Guidance {
+// What the manifest says of a policy.
+struct Guidance {
   double forward_rel_l2_max = HUGE_VAL;
   double psnr_db_min = 0;
 };
 
-Bf16Guidance GuidanceOf(const Set& set) {
-  Bf16Guidance guidance;
+Guidance GuidanceOf(const Set& set, const Policy& policy) {
+  Guidance guidance;
   const nlohmann::json modes = set.manifest()
                                    .value("precision_guidance", nlohmann::json::object())
                                    .value("modes", nlohmann::json::array());
   for (const nlohmann::json& mode : modes) {
-    if (mode.value("mode", "") != "bf16 weights and activations") continue;
+    if (mode.value("mode", "") != policy.guidance) continue;
     const nlohmann::json limits = mode.value("suggested_limits", nlohmann::json::object());
     guidance.forward_rel_l2_max = limits.value("forward_rel_l2_max", guidance.forward_rel_l2_max);
     guidance.psnr_db_min = limits.value("pipeline_psnr_db_min", guidance.psnr_db_min);
@@ -85,14 +107,12 @@ Bf16Guidance GuidanceOf(const Set& set) {
 }
 
 // Verdict on a tensor as executed: the guidance speaks of velocities and of final latents, of nothing else.
-// Below kActive the mode would not have been active at all.
-std::string Bf16Verdict(const std::string& tensor, const Difference& d, const Bf16Guidance& guidance,
-                        bool& failed) {
-  constexpr double kActive = 1e-3;
+std::string GuidedVerdict(const std::string& tensor, const Difference& d, const Guidance& guidance,
+                          double active, bool& failed) {
   if (tensor.ends_with(".vid_out") || tensor.ends_with(".audio_out")) {
-    const bool pass = d.rel_l2 <= guidance.forward_rel_l2_max && d.rel_l2 >= kActive;
+    const bool pass = d.rel_l2 <= guidance.forward_rel_l2_max && d.rel_l2 >= active;
     failed |= !pass;
-    return absl::StrFormat("guidance rel_l2 %.2g..%.2g  %s", kActive, guidance.forward_rel_l2_max,
+    return absl::StrFormat("guidance rel_l2 %.2g..%.2g  %s", active, guidance.forward_rel_l2_max,
                            pass ? "PASS" : "FAIL");
   }
   if (tensor.find("final_latents") != std::string::npos) {
@@ -106,7 +126,7 @@ std::string Bf16Verdict(const std::string& tensor, const Difference& d, const Bf
 class Checker {
  public:
   Checker(const Set& set, const Options& options)
-      : set_(set), options_(options), guidance_(GuidanceOf(set)) {}
+      : set_(set), options_(options), guidance_(GuidanceOf(set, options.policy)) {}
 
   absl::Status RunTest(const Test& test, Backend& backend) {
     const Runner runner = FindRunner(test.id);
@@ -121,7 +141,9 @@ class Checker {
     Results results;
     absl::Status status;
     try {
-      status = runner({set_, test, Runtime{backend, *stream, arena}, options_.policy}, results);
+      status = runner({set_, test, Runtime{backend, *stream, arena}, options_.policy.precision,
+                       options_.policy.block_matrices},
+                      results);
     } catch (const nlohmann::json::exception& error) {
       status = absl::InvalidArgumentError(absl::StrCat("params: ", error.what()));
     }
@@ -155,24 +177,22 @@ class Checker {
     if (std::isinf(d.max_abs)) return Fail(absl::StrCat(id, "  ", output, "  not finite"));
     std::string verdict;
     bool failed = false;
-    if (options_.policy == PrecisionPolicy::kReference) {
+    if (options_.reference()) {
       const Tolerance limit = set_.ToleranceOf(output);
       failed = !Within(d, limit);
       verdict = absl::StrFormat("limits %s  %s", LimitText(limit), failed ? "FAIL" : "PASS");
     } else {
-      verdict = Bf16Verdict(output, d, guidance_, failed);
+      verdict = GuidedVerdict(output, d, guidance_, options_.policy.active, failed);
     }
     failures_ += failed ? 1 : 0;
-    std::printf(
-        "%-20s %-46s rel_l2 %.3e  max_abs %.3e  %s%s\n", id.c_str(), output.c_str(), d.rel_l2, d.max_abs,
-        options_.policy == PrecisionPolicy::kReference ? ""
-                                                       : absl::StrFormat("psnr %.1f dB  ", d.psnr_db).c_str(),
-        verdict.c_str());
+    std::printf("%-20s %-46s rel_l2 %.3e  max_abs %.3e  %s%s\n", id.c_str(), output.c_str(), d.rel_l2,
+                d.max_abs, options_.reference() ? "" : absl::StrFormat("psnr %.1f dB  ", d.psnr_db).c_str(),
+                verdict.c_str());
   }
 
   const Set& set_;
   const Options& options_;
-  Bf16Guidance guidance_;
+  Guidance guidance_;
   int failures_ = 0;
   int tensors_ = 0;
 };
@@ -207,8 +227,11 @@ bool ParseOptions(int argc, char** argv, Options& options) {
     }
     if (i + 1 == arguments.size()) return false;
     const std::string& value = arguments[++i];
-    if (argument == "--policy" && (value == "reference" || value == "as_executed")) {
-      options.policy = value == "reference" ? PrecisionPolicy::kReference : PrecisionPolicy::kAsExecuted;
+    if (argument == "--policy") {
+      const auto* const found = std::find_if(std::begin(kPolicies), std::end(kPolicies),
+                                             [&value](const Policy& policy) { return value == policy.name; });
+      if (found == std::end(kPolicies)) return false;
+      options.policy = *found;
     } else if (argument == "--backend" && (value == "cpu" || value == "guard")) {
       options.guard = value == "guard";
     } else if (argument == "--test") {
@@ -223,9 +246,9 @@ bool ParseOptions(int argc, char** argv, Options& options) {
 int Main(int argc, char** argv) {
   Options options;
   if (!ParseOptions(argc, argv, options)) {
-    std::fprintf(
-        stderr,
-        "usage: check_golden DIR [--policy reference|as_executed] [--backend cpu|guard] [--test ID]\n");
+    std::fprintf(stderr,
+                 "usage: check_golden DIR [--policy reference|as_executed|fp8|int8] [--backend cpu|guard] "
+                 "[--test ID]\n");
     return 2;
   }
   const absl::StatusOr<int> code = Check(options);

@@ -41,7 +41,13 @@ absl::StatusOr<VocoderConfig> VocoderConfigOf(const Set& set) {
 absl::StatusOr<std::unique_ptr<FusionDit>> LoadDit(const Context& context) {
   OVI_ASSIGN_OR_RETURN(const FusionConfig config, FusionConfigOf(context.set));
   OVI_ASSIGN_OR_RETURN(const WeightSource* weights, context.set.Weights("weights_dit"));
-  return FusionDit::Load(context.runtime, config, *weights, context.policy, [] { return absl::OkStatus(); });
+  NumberFormat format = Bf16NetworkFormat(context.policy);
+  if (context.policy == PrecisionPolicy::kAsExecuted) format.block_matrices = context.block_matrices;
+  OVI_ASSIGN_OR_RETURN(
+      std::unique_ptr<FusionWeights> params,
+      LoadResidentWeights(context.runtime, config, *weights, format, [] { return absl::OkStatus(); }));
+  return std::make_unique<FusionDit>(context.runtime, config, context.policy, std::move(params),
+                                     std::nullopt);
 }
 
 absl::StatusOr<std::vector<std::vector<std::int32_t>>> TextIds(const Set& set) {

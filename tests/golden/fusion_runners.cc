@@ -4,6 +4,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "tests/golden/configs.h"
+#include "worker/model/linear.h"
 #include "worker/model/text_encoder.h"
 
 namespace ovi::golden {
@@ -97,8 +98,7 @@ absl::Status SelfAttentionTest(const Context& context, Results& results) {
     OVI_RETURN_IF_ERROR(AttendSelf(context.runtime, block, config, stream.rope, stream.keys, stream.x));
     OVI_ASSIGN_OR_RETURN(const Tensor y,
                          AllocateLike(context.runtime, stream.x, stream.x.shape[0], config.dim, "y"));
-    context.runtime.stream.Run(
-        Gemm{.a = stream.x, .weight = &block.self_o.weight, .bias = block.self_o.bias, .out = y});
+    OVI_RETURN_IF_ERROR(RunLinear(context.runtime, block.self_o, {.a = stream.x, .out = y}));
     OVI_ASSIGN_OR_RETURN(results[at + ".y"], context.Download(y));
   }
   return Ok();
@@ -181,8 +181,7 @@ absl::Status FusionAttentionTest(const Context& context, Results& results) {
     OVI_ASSIGN_OR_RETURN(const KeyValue fusion, FusionKeyValue(context.runtime, block, other));
     OVI_ASSIGN_OR_RETURN(const Tensor sum, CrossAttention(context.runtime, block, stream, stream.x, text,
                                                           {fusion, other.keys}));
-    context.runtime.stream.Run(
-        Gemm{.a = sum, .weight = &block.cross_o.weight, .bias = block.cross_o.bias, .out = stream.x});
+    OVI_RETURN_IF_ERROR(RunLinear(context.runtime, block.cross_o, {.a = sum, .out = stream.x}));
     OVI_ASSIGN_OR_RETURN(results[at + ".y"], context.Download(stream.x));
   }
   return Ok();

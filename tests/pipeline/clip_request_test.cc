@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/pipeline/mini_model.h"
+#include "worker/job/parse_job.h"
 
 namespace ovi {
 namespace {
@@ -41,6 +42,33 @@ TEST(ClipRequest, TakesTheModelsDefaults) {
   EXPECT_EQ(clip.size, (FrameSize{96, 96}));
   EXPECT_EQ(clip.latent.video(), (Shape{48, 7, 6, 6}));
   EXPECT_EQ(clip.latent.audio(), (Shape{32, 20}));
+}
+
+// The original's flags and the guide's modes are one choice, all the way to the bytes.
+TEST(ClipRequest, OldFlagsLayMemoryOutAsTheirModesDo) {
+  const auto layout = [](const std::string& lines) {
+    const absl::StatusOr<JobSpec> job = ParseJob("text_prompt: a cat\n" + lines, "job.yaml", "", {});
+    EXPECT_TRUE(job.ok()) << job.status();
+    const ClipRequest clip = Resolve(*job);
+    return std::pair(clip.vram_mode, clip.memory);
+  };
+  EXPECT_EQ(layout("fp8: true\n"), layout("vram_mode: fp8\n"));
+  EXPECT_EQ(layout("fp8: true\ncpu_offload: true\n"), layout("vram_mode: fp8_offload\n"));
+  EXPECT_EQ(layout("qint8: true\n"), layout("vram_mode: ultra_low\n"));
+  EXPECT_EQ(layout("cpu_offload: true\n"), layout("vram_mode: standard\n"));
+  EXPECT_EQ(layout(""), layout("vram_mode: auto\n"));
+  EXPECT_NE(layout("fp8: true\n"), layout("qint8: true\n"));
+}
+
+TEST(ClipRequest, RefusesQuantisedWeightsInReferencePrecision) {
+  JobSpec job;
+  job.precision = Precision::kReference;
+  for (const VramMode mode : {VramMode::kFp8, VramMode::kFp8Offload, VramMode::kUltraLow}) {
+    job.vram_mode = mode;
+    const absl::Status status = ResolveClip(job, {.text = "a cat"}, 0, Mini(), std::nullopt).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(status.message()), HasSubstr("contradicts precision reference"));
+  }
 }
 
 TEST(ClipRequest, PrefersTheJobsWishes) {

@@ -18,7 +18,7 @@ class DryRunBackendTest : public ::testing::Test {
   DryRunBackendTest()
       : backend_(MakeDryRunBackend(MakeCpuBackend())),
         stream_(*backend_->NewStream()),
-        arena_(*backend_->AllocateBlock(std::int64_t{1} << 40)) {}
+        arena_(*backend_->AllocateBlock(std::int64_t{1} << 36)) {}
 
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<Stream> stream_;

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -52,6 +53,17 @@ absl::StatusOr<std::vector<v1::MemoryNeed>> NeedsOf(const ModelFolder& model, in
     told.set_reference_bytes(need.reference_bytes);
   }
   return out;
+}
+
+// Where groups keep streamed weights, and what the configuration adds, which goes first.
+std::vector<std::string> GroupEnvironment(const AgentConfig& config) {
+  constexpr std::string_view kCacheDir = "OVI_CACHE_DIR=";
+  std::vector<std::string> environment = config.group_environment;
+  if (std::none_of(environment.begin(), environment.end(),
+                   [&](const std::string& variable) { return variable.starts_with(kCacheDir); })) {
+    environment.push_back(absl::StrCat(std::string(kCacheDir), config.cache_dir));
+  }
+  return environment;
 }
 
 // None where all GPUs are alike, as those are that the driver finds.
@@ -160,7 +172,7 @@ absl::Status Agent::OpenGroups() {
       .keeper = own_path_,
       .tls_ca_file = config_.tls_ca_file,
       .threads_per_rank = config_.threads_per_rank == 0 ? threads : config_.threads_per_rank,
-      .environment = config_.group_environment};
+      .environment = GroupEnvironment(config_)};
   settings.weights_dir_of = [this](const std::string& name) -> absl::StatusOr<std::string> {
     OVI_ASSIGN_OR_RETURN(const ModelFolder model,
                          OpenServedModel(config_.models_dir, config_.weights_dir, name));

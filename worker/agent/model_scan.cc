@@ -87,7 +87,7 @@ absl::StatusOr<WeightsDigest> HashWeights(const ModelFolder& model) {
 using Cache = std::map<std::string, std::vector<v1::MemoryNeed>>;
 
 std::string CacheKey(const v1::ModelInfo& model, const std::string& gpus) {
-  return absl::StrCat(OVI_VERSION, " ", model.config_sha256(), " ", model.weights_sha256(), " ", gpus);
+  return absl::StrCat(OVI_VERSION, " modes ", model.config_sha256(), " ", model.weights_sha256(), " ", gpus);
 }
 
 // A cache that cannot be read is an empty one.

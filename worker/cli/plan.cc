@@ -10,6 +10,7 @@
 #include "base/status.h"
 #include "base/subprocess.h"
 #include "worker/cli/tensor_dump.h"
+#include "worker/job/model_choice.h"
 #include "worker/job/parse_job.h"
 #include "worker/media/image.h"
 #include "worker/pipeline/check_weights.h"
@@ -92,8 +93,7 @@ absl::StatusOr<Plan> MakePlan(const GenerateOptions& options) {
   OVI_ASSIGN_OR_RETURN(const std::vector<Override> overrides, ParseSets(options.sets));
   OVI_ASSIGN_OR_RETURN(plan.job, LoadJob(options.config, overrides));
   WarnOfUnsupported(plan.job);
-  const std::string name =
-      plan.job.model_name.empty() ? "960x960_5s" : plan.job.model_name;  // the original's default
+  const std::string name = plan.job.model_name.empty() ? std::string(kDefaultModelName) : plan.job.model_name;
   OVI_ASSIGN_OR_RETURN(
       plan.model,
       FindModel({.folder = options.model, .name = name, .ckpt_dir = plan.job.ckpt_dir}, DefaultModelsDir()));

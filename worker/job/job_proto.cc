@@ -117,6 +117,9 @@ void CheckSampling(const v1::JobSpec& spec, Checker& check) {
 
 void CheckGpus(const v1::JobSpec& spec, Checker& check) {
   check.Word("vram_mode", spec.vram_mode(), v1::VramMode_IsValid(spec.vram_mode()));
+  if (spec.precision() == v1::PRECISION_REFERENCE && spec.vram_mode() > v1::VRAM_MODE_STANDARD) {
+    check.Fail("vram_mode", "must be standard or auto with precision reference, which computes in fp32");
+  }
   const v1::GpuAllocation allocation = spec.gpu_allocation();
   check.Word("gpu_allocation", allocation, v1::GpuAllocation_IsValid(allocation));
   if (allocation == v1::GPU_ALLOCATION_MULTI) {

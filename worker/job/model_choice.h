@@ -4,12 +4,16 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "worker/job/job_spec.h"
 
 namespace ovi {
+
+// Of a job that says nothing of its model: the original's default.
+inline constexpr std::string_view kDefaultModelName = "960x960_5s";
 
 struct ModelChoice {
   std::string model_name;  // "" = the caller's default

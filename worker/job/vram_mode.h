@@ -12,8 +12,8 @@ enum class VramMode { kAuto, kStandard, kFp8, kFp8Offload, kUltraLow };
 // What auto chooses from, best first: standard, then by how near a mode's pictures are to those of standard
 // (docs/quality.md), with int8, which streams whatever does not fit, before fp8. A worker chooses by it
 // within the memory it has, the coordinator by it among the nodes.
-inline constexpr std::array<VramMode, 4> kVramModesByQuality = {VramMode::kStandard, VramMode::kUltraLow,
-                                                                VramMode::kFp8, VramMode::kFp8Offload};
+inline constexpr std::array<VramMode, 4> kModesByQuality = {VramMode::kStandard, VramMode::kUltraLow,
+                                                            VramMode::kFp8, VramMode::kFp8Offload};
 
 // The users' word.
 constexpr const char* ToString(VramMode mode) {

@@ -5,6 +5,7 @@
 #include <initializer_list>
 
 #include "absl/strings/str_cat.h"
+#include "base/program_files.h"
 #include "base/small_file.h"
 #include "base/status.h"
 #include "worker/job/job_spec.h"
@@ -230,14 +231,8 @@ absl::StatusOr<ModelFolder> FindModel(const ModelLocation& choice, const std::st
 std::string DefaultModelsDir() {
   const char* variable = std::getenv("OVI_MODELS_DIR");
   if (variable != nullptr && *variable != '\0') return variable;
-  std::error_code error;
-  for (fs::path folder = fs::read_symlink("/proc/self/exe", error).parent_path(); folder.has_relative_path();
-       folder = folder.parent_path()) {
-    for (const char* place : {"configs/models", "share/ovi/models"}) {
-      if (fs::is_directory(folder / place, error)) return (folder / place).string();
-    }
-  }
-  return "configs/models";
+  const std::string found = FindNearProgram({"configs/models", "share/ovi/models"});
+  return found.empty() ? "configs/models" : found;
 }
 
 }  // namespace ovi

@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -34,56 +35,36 @@ class NoSink final : public ClipSink {
 
 // Of the transformer's two buffers at least: what `weight_bytes_max` must cover.
 absl::StatusOr<std::int64_t> LeastWeightBytes(const ModelFolder& model, const ClipRequest& clip) {
-  const std::unique_ptr<Backend> backend = MakeDryRunBackend(MakeCpuBackend());
-  OVI_ASSIGN_OR_RETURN(std::unique_ptr<DeviceBlock> block, backend->AllocateBlock(kArenaBytes));
-  Arena arena(std::move(block));
-  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<Stream> stream, backend->NewStream());
-  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> source,
-                       ShapesOf(model).open_weights(model.fusion_weights));
-  OVI_ASSIGN_OR_RETURN(const auto bytes,
-                       MeasureUnits({*backend, *stream, arena}, model.fusion, *source, clip.fusion_format()));
+  OVI_ASSIGN_OR_RETURN(const auto bytes, UnitBytesOf(model, clip.fusion_format()));
   return PlanStreaming(model.fusion, bytes, 0).device_bytes;
 }
 
-// Of the ranks that can take most: the first, which gathers the frames, and the one with the largest share.
+// Of the ranks that can take most: the first, which gathers the frames; the second, whose rows have
+// neighbours on both sides; and the one with the largest share.
 absl::StatusOr<MemoryPlan> PlanLargest(const ModelFolder& model, const ClipRequest& clip, PlannedRank rank) {
-  rank.rank = 0;
-  OVI_ASSIGN_OR_RETURN(MemoryPlan plan, PlanClip(model, clip, rank));
-  const auto largest = std::max_element(rank.shares.begin(), rank.shares.end());
-  if (largest == rank.shares.end() || *largest == rank.shares.front()) return plan;
-  rank.rank = static_cast<int>(largest - rank.shares.begin());
-  OVI_ASSIGN_OR_RETURN(const MemoryPlan other, PlanClip(model, clip, rank));
-  Cover(plan, other);
-  return plan;
-}
-
-// One mode within `bytes_max` (0: no limit). Where it does not fit, the plan of the least it takes.
-absl::StatusOr<SettledClip> SettleMode(const ModelFolder& model, ClipRequest clip, const PlannedRank& rank,
-                                       std::int64_t bytes_max) {
-  clip.memory = LeastMemoryOf(clip.vram_mode);
-  const bool alone = rank.topology.world_size == 1;
-  const bool streams = clip.memory.streamed && !rank.topology.fsdp;
-  OVI_ASSIGN_OR_RETURN(MemoryPlan plan, PlanLargest(model, clip, rank));
-  // Strips cost time, so there are no more of them than the limit asks for.
-  if (alone && clip.memory.decode_strips == 1 && bytes_max > 0) {
-    while (PlannedBytes(plan, Stage::kDecode) > bytes_max && clip.memory.decode_strips < kDecodeStripsMax) {
-      ++clip.memory.decode_strips;
-      OVI_ASSIGN_OR_RETURN(plan, PlanLargest(model, clip, rank));
+  std::set<int> ranks = {0};
+  if (rank.topology.world_size > 1) ranks.insert(1);
+  if (!rank.shares.empty()) {
+    const auto largest = std::max_element(rank.shares.begin(), rank.shares.end());
+    ranks.insert(static_cast<int>(largest - rank.shares.begin()));
+  }
+  std::optional<MemoryPlan> plan;
+  for (const int index : ranks) {
+    rank.rank = index;
+    OVI_ASSIGN_OR_RETURN(MemoryPlan one, PlanClip(model, clip, rank));
+    if (plan) {
+      Cover(*plan, one);
+    } else {
+      plan = std::move(one);
     }
   }
-  if (!streams || (bytes_max > 0 && plan.bytes_peak > bytes_max)) return SettledClip{clip, plan};
-  const std::int64_t denoise = PlannedBytes(plan, Stage::kDenoise);
-  const std::int64_t room = (bytes_max > 0 ? bytes_max : plan.bytes_peak) - denoise;
-  OVI_ASSIGN_OR_RETURN(const std::int64_t least, LeastWeightBytes(model, clip));
-  clip.memory.weight_bytes_max = least + room;
-  OVI_ASSIGN_OR_RETURN(plan, PlanLargest(model, clip, rank));
-  return SettledClip{clip, plan};
+  return *std::move(plan);
 }
 
 std::vector<VramMode> ModesOf(const ClipRequest& clip) {
   if (clip.policy == PrecisionPolicy::kReference) return {VramMode::kStandard};
   if (clip.vram_mode != VramMode::kAuto) return {clip.vram_mode};
-  return {kVramModesByQuality.begin(), kVramModesByQuality.end()};
+  return {kModesByQuality.begin(), kModesByQuality.end()};
 }
 
 // "vram_mode standard takes 23.0 GiB on each GPU, of which 12.0 GiB are there; fp8_offload (6.8 GiB) and
@@ -93,7 +74,7 @@ absl::StatusOr<std::string> DescribeMisfit(const ModelFolder& model, const ClipR
                                            const SettledClip& asked) {
   std::string fits, least;
   std::int64_t least_bytes = asked.plan.bytes_peak;
-  for (const VramMode mode : kVramModesByQuality) {
+  for (const VramMode mode : kModesByQuality) {
     if (mode == asked.clip.vram_mode || clip.policy == PrecisionPolicy::kReference) continue;
     ClipRequest other = clip;
     other.vram_mode = mode;
@@ -163,6 +144,39 @@ absl::StatusOr<MemoryPlan> PlanClip(const ModelFolder& model, const ClipRequest&
     plan.host_bytes += model.frames() * clip.size.height * clip.size.width * 3;
   }
   return plan;
+}
+
+absl::StatusOr<std::map<FusionPiece, std::int64_t>> UnitBytesOf(const ModelFolder& model,
+                                                                NumberFormat format) {
+  const std::unique_ptr<Backend> backend = MakeDryRunBackend(MakeCpuBackend());
+  OVI_ASSIGN_OR_RETURN(std::unique_ptr<DeviceBlock> block, backend->AllocateBlock(kArenaBytes));
+  Arena arena(std::move(block));
+  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<Stream> stream, backend->NewStream());
+  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> source,
+                       ShapesOf(model).open_weights(model.fusion_weights));
+  return MeasureUnits({*backend, *stream, arena}, model.fusion, *source, format);
+}
+
+absl::StatusOr<SettledClip> SettleMode(const ModelFolder& model, ClipRequest clip, const PlannedRank& rank,
+                                       std::int64_t bytes_max) {
+  clip.memory = LeastMemoryOf(clip.vram_mode);
+  const bool alone = rank.topology.world_size == 1;
+  const bool streams = clip.memory.streamed && !rank.topology.fsdp;
+  OVI_ASSIGN_OR_RETURN(MemoryPlan plan, PlanLargest(model, clip, rank));
+  // Strips cost time, so there are no more of them than the limit asks for.
+  if (alone && clip.memory.decode_strips == 1 && bytes_max > 0) {
+    while (PlannedBytes(plan, Stage::kDecode) > bytes_max && clip.memory.decode_strips < kDecodeStripsMax) {
+      ++clip.memory.decode_strips;
+      OVI_ASSIGN_OR_RETURN(plan, PlanLargest(model, clip, rank));
+    }
+  }
+  if (!streams || (bytes_max > 0 && plan.bytes_peak > bytes_max)) return SettledClip{clip, plan};
+  const std::int64_t denoise = PlannedBytes(plan, Stage::kDenoise);
+  const std::int64_t room = (bytes_max > 0 ? bytes_max : plan.bytes_peak) - denoise;
+  OVI_ASSIGN_OR_RETURN(const std::int64_t least, LeastWeightBytes(model, clip));
+  clip.memory.weight_bytes_max = least + room;
+  OVI_ASSIGN_OR_RETURN(plan, PlanLargest(model, clip, rank));
+  return SettledClip{clip, plan};
 }
 
 absl::StatusOr<SettledClip> SettleClip(const ModelFolder& model, const ClipRequest& clip,

@@ -4,10 +4,12 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "kernels/arena.h"
+#include "worker/model/fusion_weights.h"
 #include "worker/model/runtime.h"
 #include "worker/parallel/communicator.h"
 #include "worker/parallel/topology.h"
@@ -57,6 +59,10 @@ absl::StatusOr<MemoryPlan> PlanClip(const ModelFolder& model, const ClipRequest&
                                     const PlannedRank& rank = {},
                                     PlannedPrompts prompts = PlannedPrompts::kLongest);
 
+// Bytes of each kind of the transformer's units on the device.
+absl::StatusOr<std::map<FusionPiece, std::int64_t>> UnitBytesOf(const ModelFolder& model,
+                                                                NumberFormat format);
+
 struct SettledClip {
   ClipRequest clip;  // with its vram_mode chosen and its memory layout settled
   MemoryPlan plan;   // of the rank that takes most
@@ -71,5 +77,9 @@ struct SettledClip {
 // RESOURCE_EXHAUSTED where nothing fits: what the mode takes, and the modes that would fit or take least.
 absl::StatusOr<SettledClip> SettleClip(const ModelFolder& model, const ClipRequest& clip,
                                        const PlannedRank& rank, std::int64_t bytes_max);
+
+// The same for the clip's own mode, which is not auto. Where it does not fit, the least that it takes.
+absl::StatusOr<SettledClip> SettleMode(const ModelFolder& model, ClipRequest clip, const PlannedRank& rank,
+                                       std::int64_t bytes_max);
 
 }  // namespace ovi
