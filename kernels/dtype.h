@@ -114,8 +114,8 @@ inline float Float8E4M3ToFloat(std::uint8_t byte) {
   return sign != 0 ? -magnitude : magnitude;
 }
 
-// Round to nearest, ties to even; beyond 448, the largest, and for NaN a NaN. Both ways are computed and one is
-// chosen, so that loops over it become vectors.
+// Round to nearest, ties to even; beyond 448, the largest, and for NaN a NaN. Both ways are computed and one
+// is chosen, so that loops over it become vectors.
 inline std::uint8_t ToFloat8E4M3(float x) {
   const std::uint32_t bits = std::bit_cast<std::uint32_t>(x);
   const std::uint32_t sign = (bits >> 24) & 0x80u;

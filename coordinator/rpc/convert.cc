@@ -253,8 +253,6 @@ void Complete(v1::JobSpec& spec, std::vector<std::string>& warnings) {
       for (const std::string& warning : choice->warnings) warnings.push_back(absl::StrCat("size ", warning));
     }
   }
-  if (spec.enable_lora() && spec.loras().empty())
-    warnings.push_back("enable_lora without adapters has no effect yet");
 }
 
 }  // namespace ovi

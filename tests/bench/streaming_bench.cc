@@ -106,7 +106,7 @@ class Way {
 absl::StatusOr<nlohmann::json> Compare(const Options& options, const FusionConfig& config,
                                        const WeightSource& source, DType dtype) {
   NumberFormat format = Bf16NetworkFormat(PrecisionPolicy::kAsExecuted);
-  format.block_matrices = dtype;
+  format.block_matrices = {dtype};
   // Tokens in one frame of 2 x 2 patches.
   const LatentShape shape{.channels = config.video.in_dim,
                           .frames = 1,

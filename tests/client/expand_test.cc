@@ -55,7 +55,7 @@ duration: 1.5
 vram_mode: fp8_offload
 gpu_allocation: multi_4
 loras: [{path: style, strength: -0.5}]
-precision: reference
+precision: as_executed
 noise_layout: torch_cuda
 torch_cuda_sm_count: 108
 torch_cuda_max_threads_per_sm: 2048
@@ -83,7 +83,7 @@ torch_cuda_max_threads_per_sm: 2048
   wanted.set_enable_lora(true);
   wanted.add_loras()->set_path("style");
   wanted.mutable_loras(0)->set_strength(-0.5);
-  wanted.set_precision(v1::PRECISION_REFERENCE);
+  wanted.set_precision(v1::PRECISION_AS_EXECUTED);
   wanted.set_noise_layout(v1::NOISE_LAYOUT_TORCH_CUDA);
   wanted.mutable_torch_cuda()->set_sm_count(108);
   wanted.mutable_torch_cuda()->set_max_threads_per_sm(2048);

@@ -1,4 +1,5 @@
-// Adapters on the command line: generate merges and reports them, inspect says what they would do.
+// Adapters on the command line: generate merges and reports them, inspect says what they would do. And the
+// same key without adapters.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -63,6 +64,33 @@ TEST(LoraCli, GenerateMergesReportsAndRecordsAdapters) {
   const absl::StatusOr<std::string> probe = Probe(events.back()["video"].get<std::string>());
   ASSERT_TRUE(probe.ok()) << probe.status();
   EXPECT_EQ(nlohmann::json::parse(*probe)["format"]["tags"]["loras"], "style 1, " + file + " -0.5");
+}
+
+// enable_lora alone: the file of compressed weights is made before the clip, and found by the next one.
+TEST(LoraCli, GenerateCompressesWeightsWithoutAdapters) {
+  const TempFolder folder;
+  const Environment cache = {{"OVI_CACHE_DIR", folder / "cache"}};
+  for (const char* mode : {"vram_mode=standard", "vram_mode=ultra_low"}) {
+    SCOPED_TRACE(mode);
+    std::vector<std::string> args = GenerateArgs(folder, "enable_lora=true");
+    args.insert(args.end(), {"--set", mode});
+    const WorkerRun run = RunWorker(args, cache);
+    ASSERT_EQ(run.exit_code, 0) << run.err;
+    EXPECT_THAT(run.err, IsEmpty());
+    std::vector<nlohmann::json> events;
+    for (const std::string& line : Lines(run.out)) events.push_back(nlohmann::json::parse(line));
+    EXPECT_EQ(events.front()["event"], "clip") << "and no warning";
+    EXPECT_EQ(events.front()["low_rank"], 128);
+    const absl::StatusOr<std::string> probe = Probe(events.back()["video"].get<std::string>());
+    ASSERT_TRUE(probe.ok()) << probe.status();
+    EXPECT_EQ(nlohmann::json::parse(*probe)["format"]["tags"]["weights"], "low_rank");
+    EXPECT_EQ(folder.Files(".safetensors").size(), 1u);
+  }
+  std::vector<std::string> exact = GenerateArgs(folder, "enable_lora=true");
+  exact.insert(exact.end(), {"--set", "precision=reference"});
+  const WorkerRun refused = RunWorker(exact, cache);
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_THAT(refused.err, HasSubstr("enable_lora: without loras it compresses weights"));
 }
 
 TEST(LoraCli, GenerateRefusesAdaptersBeforeItComputes) {

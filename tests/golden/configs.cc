@@ -1,6 +1,9 @@
 #include "tests/golden/configs.h"
 
+#include <utility>
+
 #include "base/status.h"
+#include "tests/model/compressed_weights.h"
 
 namespace ovi::golden {
 
@@ -41,12 +44,17 @@ absl::StatusOr<VocoderConfig> VocoderConfigOf(const Set& set) {
 absl::StatusOr<std::unique_ptr<FusionDit>> LoadDit(const Context& context) {
   OVI_ASSIGN_OR_RETURN(const FusionConfig config, FusionConfigOf(context.set));
   OVI_ASSIGN_OR_RETURN(const WeightSource* weights, context.set.Weights("weights_dit"));
+  const auto check = [] { return absl::OkStatus(); };
   NumberFormat format = Bf16NetworkFormat(context.policy);
   if (context.policy == PrecisionPolicy::kAsExecuted) format.block_matrices = context.block_matrices;
+  std::optional<CompressedWeights> compressed;
+  if (format.block_matrices.low_rank > 0) compressed.emplace(*weights, format.block_matrices.low_rank);
   OVI_ASSIGN_OR_RETURN(
-      std::unique_ptr<FusionWeights> params,
-      LoadResidentWeights(context.runtime, config, *weights, format, [] { return absl::OkStatus(); }));
-  return std::make_unique<FusionDit>(context.runtime, config, context.policy, std::move(params),
+      std::unique_ptr<FusionWeights> resident,
+      LoadResidentWeights(context.runtime, config,
+                          compressed ? static_cast<const WeightSource&>(*compressed) : *weights, format,
+                          check));
+  return std::make_unique<FusionDit>(context.runtime, config, context.policy, std::move(resident),
                                      std::nullopt);
 }
 

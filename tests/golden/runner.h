@@ -20,7 +20,7 @@ struct Context {
   const Test& test;
   Runtime runtime;
   PrecisionPolicy policy;
-  DType block_matrices = DType::kBF16;  // of the transformer, as executed
+  MatrixFormat block_matrices = {DType::kBF16};  // of the transformer, as executed
 
   // A reference tensor on the device: f32, or the compute dtype of the policy.
   absl::StatusOr<Tensor> Upload(const std::string& name, DType dtype, const Shape& shape) const;

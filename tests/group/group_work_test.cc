@@ -293,6 +293,19 @@ TEST(GroupRanks, TwoMergeTheAdaptersThatOneMerges) {
   EXPECT_NE(one.at("12/1/poster.png"), Made(1, MiniJobSpec(3), "").at("12/1/poster.png"));
 }
 
+TEST(GroupRanks, TwoComputeWithTheCompressedWeightsThatOneMade) {
+  const TempFolder cache;
+  setenv("OVI_CACHE_DIR", cache.path().c_str(), 1);
+  v1::JobSpec spec = MiniJobSpec(3);
+  spec.set_enable_lora(true);
+  const std::map<std::string, std::string> one = Made(1, spec, "");
+  EXPECT_EQ(cache.Files(".safetensors").size(), 1u);
+  ExpectSameClip(one, Made(2, spec, ""));
+  EXPECT_EQ(cache.Files(".safetensors").size(), 1u);
+  unsetenv("OVI_CACHE_DIR");
+  EXPECT_NE(one.at("12/1/poster.png"), Made(1, MiniJobSpec(3), "").at("12/1/poster.png"));
+}
+
 TEST(GroupRanks, OneNeedsNoMpirun) {
   FakeCoordinator coordinator(kGroupToken);
   GroupProcess group(FactsFor(coordinator, 1), 1, GroupProcess::Launch::kAlone);

@@ -30,7 +30,7 @@ v1::JobSpec Full() {
   spec.set_enable_lora(true);
   spec.add_loras()->set_path("style");
   spec.mutable_loras(0)->set_strength(0.5);
-  spec.set_precision(v1::PRECISION_REFERENCE);
+  spec.set_precision(v1::PRECISION_AS_EXECUTED);
   spec.set_noise_layout(v1::NOISE_LAYOUT_TORCH_CUDA);
   spec.mutable_torch_cuda()->set_sm_count(108);
   spec.mutable_torch_cuda()->set_max_threads_per_sm(2048);
@@ -57,7 +57,7 @@ vram_mode: fp8_offload
 gpu_allocation: multi_4
 enable_lora: true
 loras: [{path: style, strength: 0.5}]
-precision: reference
+precision: as_executed
 noise_layout: torch_cuda
 torch_cuda_sm_count: 108
 torch_cuda_max_threads_per_sm: 2048

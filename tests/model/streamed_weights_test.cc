@@ -6,11 +6,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "tests/model/compressed_weights.h"
 #include "tests/model/memory_weights.h"
 #include "tests/model/public_fusion.h"
 #include "tests/model/small_fusion.h"
@@ -48,7 +50,7 @@ class MemoryShelf final : public UnitShelf {
   std::map<std::string, std::vector<std::byte>> units_;
 };
 
-NumberFormat FormatOf(DType block_matrices) {
+NumberFormat FormatOf(MatrixFormat block_matrices) {
   NumberFormat format = Bf16NetworkFormat(PrecisionPolicy::kAsExecuted);
   format.block_matrices = block_matrices;
   return format;
@@ -97,9 +99,11 @@ Velocities TwoSteps(TestDevice& device, std::unique_ptr<FusionWeights> weights) 
 }
 
 TEST(StreamedWeights, GiveTheBitsOfResidentOnesWhateverIsStreamed) {
-  const MemoryWeights weights = RandomWeights(FusionTensors(SmallFusion(kLayers)), 11);
-  for (const DType dtype : {DType::kBF16, DType::kF8E4M3, DType::kI8}) {
-    const NumberFormat format = FormatOf(dtype);
+  const MemoryWeights plain = RandomWeights(FusionTensors(SmallFusion(kLayers)), 11);
+  const CompressedWeights weights(plain);
+  for (const MatrixFormat matrices : {MatrixFormat{DType::kBF16}, MatrixFormat{DType::kF8E4M3},
+                                      MatrixFormat{DType::kI8}, LowRankFormat(kDefaultRank)}) {
+    const NumberFormat format = FormatOf(matrices);
     TestDevice resident_device;
     const Velocities expected = TwoSteps(
         resident_device,
@@ -109,7 +113,7 @@ TEST(StreamedWeights, GiveTheBitsOfResidentOnesWhateverIsStreamed) {
     const StreamingPlan least = PlanStreaming(SmallFusion(kLayers), unit_bytes, 0);
     const std::int64_t all = least.host_bytes;
     for (const std::int64_t bytes : {std::int64_t{0}, least.device_bytes + all / 4, all / 2, all, 2 * all}) {
-      SCOPED_TRACE(testing::Message() << std::string(DTypeName(dtype)) << " " << bytes << " of " << all);
+      SCOPED_TRACE(testing::Message() << ToString(matrices) << " " << bytes << " of " << all);
       TestDevice device(std::int64_t{256} << 20, TestDevice::Guard::kOn);
       const std::int64_t before = device.arena().bytes_in_use();
       auto streamed = LoadStreamedWeights(device.runtime(), SmallFusion(kLayers), weights, format, bytes,
@@ -122,12 +126,55 @@ TEST(StreamedWeights, GiveTheBitsOfResidentOnesWhateverIsStreamed) {
   }
 }
 
+double RelativeError(const Velocities& a, const Velocities& b) {
+  double difference = 0, norm = 0;
+  for (std::size_t i = 0; i < a.values.size(); ++i) {
+    for (std::size_t j = 0; j < a.values[i].size(); ++j) {
+      difference += (double{a.values[i][j]} - b.values[i][j]) * (double{a.values[i][j]} - b.values[i][j]);
+      norm += double{b.values[i][j]} * b.values[i][j];
+    }
+  }
+  return std::sqrt(difference / norm);
+}
+
+// 0.006, for the rounding of other sums; 0.050 from the weights before they were compressed.
+TEST(LowRankWeights, GiveTheVelocitiesOfTheMatricesTheyStandFor) {
+  const MemoryWeights plain = RandomWeights(FusionTensors(SmallFusion(kLayers)), 11);
+  const CompressedWeights compressed(plain);
+  const auto velocities = [](const WeightSource& source, MatrixFormat format) {
+    TestDevice device;
+    return TwoSteps(device, *LoadResidentWeights(device.runtime(), SmallFusion(kLayers), source,
+                                                 FormatOf(format), NeverStop));
+  };
+  const Velocities kept = velocities(compressed, LowRankFormat(kDefaultRank));
+  EXPECT_LT(RelativeError(kept, velocities(compressed, {DType::kBF16})), 0.01);
+  EXPECT_GT(RelativeError(kept, velocities(plain, {DType::kBF16})), 0.03);
+}
+
+TEST(LowRankWeights, MustBeInTheSourceAndOfTheRank) {
+  const MemoryWeights plain = RandomWeights(FusionTensors(SmallFusion(kLayers)), 11);
+  const CompressedWeights compressed(plain, 256);
+  const struct {
+    const WeightSource& source;
+    const char* message;
+  } rows[] = {{plain, "memory: video_model.blocks.0.self_attn.q.weight is not in the low-rank form"},
+              {compressed, "self_attn.q.weight is 48x48 of rank 4, expected 48x48 of rank 2"}};
+  for (const auto& row : rows) {
+    TestDevice device;
+    const absl::Status status = LoadResidentWeights(device.runtime(), SmallFusion(kLayers), row.source,
+                                                    FormatOf(LowRankFormat(kDefaultRank)), NeverStop)
+                                    .status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+    EXPECT_THAT(std::string(status.message()), testing::HasSubstr(row.message));
+  }
+}
+
 TEST(StreamedWeights, ReturnTheErrorOfACheckOrOfTheShelf) {
   const MemoryWeights weights = RandomWeights(FusionTensors(SmallFusion(kLayers)), 11);
   TestDevice device;
   int left = 3;
   const auto stop = [&left] { return --left > 0 ? absl::OkStatus() : absl::CancelledError("stopped"); };
-  EXPECT_EQ(LoadStreamedWeights(device.runtime(), SmallFusion(kLayers), weights, FormatOf(DType::kI8), 0,
+  EXPECT_EQ(LoadStreamedWeights(device.runtime(), SmallFusion(kLayers), weights, FormatOf({DType::kI8}), 0,
                                 std::make_unique<MemoryShelf>(), stop)
                 .status(),
             absl::CancelledError("stopped"));
@@ -137,7 +184,7 @@ TEST(StreamedWeights, ReturnTheErrorOfACheckOrOfTheShelf) {
     }
     std::span<const std::byte> Bytes(FusionUnit) const override { return {}; }
   };
-  EXPECT_EQ(LoadStreamedWeights(device.runtime(), SmallFusion(kLayers), weights, FormatOf(DType::kI8), 0,
+  EXPECT_EQ(LoadStreamedWeights(device.runtime(), SmallFusion(kLayers), weights, FormatOf({DType::kI8}), 0,
                                 std::make_unique<FullShelf>(), NeverStop)
                 .status(),
             absl::ResourceExhaustedError("full"));

@@ -17,6 +17,7 @@
 #include "base/status.h"
 #include "kernels/cpu/parallel.h"
 #include "nlohmann/json.hpp"
+#include "tests/model/compressed_weights.h"
 #include "tests/model/memory_weights.h"
 #include "tests/model/test_device.h"
 #include "tests/parallel/rank_main.h"
@@ -148,6 +149,14 @@ Network Random24() {
   return network;
 }
 
+Network Compressed(Network network) {
+  const std::shared_ptr<WeightSource> plain = network.weights;
+  network.name += " low rank";
+  network.weights = {new CompressedWeights(*plain), [plain](CompressedWeights* weights) { delete weights; }};
+  network.clip.memory.block_matrices = LowRankFormat(kDefaultRank);
+  return network;
+}
+
 ClipRequest Clip(const Network& network, Mode mode, PrecisionPolicy policy) {
   ClipRequest clip = network.clip;
   clip.seed = 17;
@@ -190,8 +199,9 @@ class ShardedDenoise : public testing::Test {
   absl::StatusOr<Latents> DenoiseOn(TestDevice& device, const Network& network, const ClipRequest& clip,
                                     RankGroup* ranks) {
     OVI_ASSIGN_OR_RETURN(Latents latents, MakeNoise(clip));
-    OVI_ASSIGN_OR_RETURN(const std::unique_ptr<FusionDit> dit,
-                         LoadDit(device.runtime(), network.config, *network.weights, clip, {}, nullptr, ranks));
+    OVI_ASSIGN_OR_RETURN(
+        const std::unique_ptr<FusionDit> dit,
+        LoadDit(device.runtime(), network.config, *network.weights, clip, {}, nullptr, ranks));
     weight_bytes_ = device.arena().bytes_in_use();
     const std::vector<float> first_frame = clip.image_to_video ? network.first_frame : std::vector<float>();
     OVI_RETURN_IF_ERROR(Denoise(*dit, clip, network.prompts, first_frame, {}, {}, latents, ranks));
@@ -305,6 +315,16 @@ TEST_F(ShardedDenoise, TheGoldenModelIsAsOnOneRank) {
 
 TEST_F(ShardedDenoise, AModelWith24HeadsIsAsOnOneRank) {
   CompareAll(Random24());
+}
+
+TEST_F(ShardedDenoise, CompressedWeightsGiveWhatTheyGiveOnOneRank) {
+  for (const Network& network : {Compressed(Mini()), Compressed(Random24())}) {
+    const Latents expected = Alone(network, Clip(network, Mode::kT2v, PrecisionPolicy::kAsExecuted));
+    for (const Layout layout : kLayouts) {
+      const auto topology = TopologyOf(layout, ranks_, static_cast<int>(network.config.video.heads));
+      if (topology) Compare(network, Mode::kT2v, PrecisionPolicy::kAsExecuted, *topology, expected);
+    }
+  }
 }
 
 TEST_F(ShardedDenoise, UnequalRanksGetTheSameResult) {

@@ -71,6 +71,35 @@ TEST(ClipRequest, RefusesQuantisedWeightsInReferencePrecision) {
   }
 }
 
+TEST(ClipRequest, CompressesWhereAdaptersAreEnabledAndNone) {
+  JobSpec job;
+  for (const VramMode mode :
+       {VramMode::kAuto, VramMode::kStandard, VramMode::kFp8, VramMode::kFp8Offload, VramMode::kUltraLow}) {
+    job.vram_mode = mode;
+    job.enable_lora = true;
+    const MemoryLayout compressed = Resolve(job).memory;
+    job.enable_lora = false;
+    MemoryLayout expected = Resolve(job).memory;
+    EXPECT_EQ(expected.block_matrices.low_rank, 0);
+    expected.block_matrices = LowRankFormat(kDefaultRank);
+    EXPECT_EQ(compressed, expected) << ToString(mode) << ": where weights are is as without";
+  }
+  job.enable_lora = true;
+  EXPECT_EQ(ResolveClip(job, {.text = "a cat"}, 0, Mini(), std::nullopt, 64)->fusion_format().block_matrices,
+            LowRankFormat(64));
+  job.loras.push_back({.path = "style"});
+  EXPECT_EQ(Resolve(job).memory.block_matrices.low_rank, 0) << "merged weights stay as they are";
+}
+
+TEST(ClipRequest, RefusesToCompressWhatIsToBeExact) {
+  JobSpec job;
+  job.enable_lora = true;
+  job.precision = Precision::kReference;
+  const absl::Status status = ResolveClip(job, {.text = "a cat"}, 0, Mini(), std::nullopt).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("enable_lora: without loras it compresses weights"));
+}
+
 TEST(ClipRequest, PrefersTheJobsWishes) {
   JobSpec job;
   job.video_negative_prompt = "";  // nothing is a wish too

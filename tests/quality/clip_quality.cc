@@ -3,8 +3,8 @@
 // on standard error, and with --sheet a PNG with the middle frames, a row a mode in the order of the table, a
 // column a prompt.
 //
-// A mode is a word of vram_mode, or "reference", which is standard in f32; with @FOLDER behind, the mode runs
-// the model of that folder, such as a converted copy.
+// A mode is a word of vram_mode, perhaps with "+low_rank" for weights in that form, or "reference", which is
+// standard in f32; with @FOLDER behind, the mode runs the model of that folder, such as a converted copy.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -21,6 +21,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
+#include "base/cache_dir.h"
 #include "base/status.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "tests/e2e/clip_checks.h"
@@ -28,6 +29,7 @@
 #include "tests/quality/clip_measures.h"
 #include "worker/media/contact_sheet.h"
 #include "worker/pipeline/engine.h"
+#include "worker/pipeline/low_rank_weights.h"
 
 namespace ovi {
 namespace {
@@ -36,6 +38,7 @@ struct ModeUnderTest {
   std::string name;  // as it was asked for
   VramMode vram_mode = VramMode::kStandard;
   Precision precision = Precision::kAsExecuted;
+  bool low_rank = false;
   std::string folder;  // of the model
 };
 
@@ -83,30 +86,42 @@ class KeepingSink final : public ClipSink {
 absl::StatusOr<ModeUnderTest> ParseMode(const std::string& word, const std::string& model) {
   const std::vector<std::string> parts = absl::StrSplit(word, absl::MaxSplits('@', 1));
   ModeUnderTest mode{.name = word, .folder = parts.size() == 2 ? parts[1] : model};
-  if (parts[0] == "reference") {
+  constexpr std::string_view kLowRank = "+low_rank";
+  std::string_view vram_mode = parts[0];
+  mode.low_rank = vram_mode.ends_with(kLowRank);
+  if (mode.low_rank) vram_mode.remove_suffix(kLowRank.size());
+  if (vram_mode == "reference") {
     mode.precision = Precision::kReference;
   } else {
-    OVI_ASSIGN_OR_RETURN(mode.vram_mode, ParseVramMode(parts[0]));
+    OVI_ASSIGN_OR_RETURN(mode.vram_mode, ParseVramMode(vram_mode));
   }
   return mode;
 }
 
 absl::StatusOr<std::vector<Clip>> MakeClips(const ModeUnderTest& mode, const Options& options) {
   OVI_ASSIGN_OR_RETURN(ModelFolder model, OpenModelFolder(mode.folder, ""));
+  ClipInputs inputs;
+  std::int64_t rank = kDefaultRank;
+  if (mode.low_rank) {
+    const auto go_on = [](std::int64_t, std::int64_t) { return absl::OkStatus(); };
+    OVI_ASSIGN_OR_RETURN(rank, LowRankOf(model));
+    OVI_ASSIGN_OR_RETURN(inputs.fusion_weights, FindLowRankWeights(model, DefaultCacheDir(), go_on));
+  }
   const std::unique_ptr<Backend> backend = MakeCpuBackend();
   OVI_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
                        Engine::Create(*backend, options.arena_mib << 20, std::move(model)));
   JobSpec job;
   job.vram_mode = mode.vram_mode;
   job.precision = mode.precision;
+  job.enable_lora = mode.low_rank;
   if (options.steps > 0) job.sample_steps = options.steps;
   std::vector<Clip> clips;
   for (int i = 0; i < options.clips; ++i) {
     const PromptItem item{.text = MiniPrompts()[static_cast<std::size_t>(i)], .image_path = ""};
-    OVI_ASSIGN_OR_RETURN(const ClipRequest request, ResolveClip(job, item, 0, engine->model(), {}));
+    OVI_ASSIGN_OR_RETURN(const ClipRequest request, ResolveClip(job, item, 0, engine->model(), {}, rank));
     Clip clip;
     KeepingSink sink(clip);
-    OVI_ASSIGN_OR_RETURN(const ClipReport report, engine->Generate(request, {}, {}, sink));
+    OVI_ASSIGN_OR_RETURN(const ClipReport report, engine->Generate(request, inputs, {}, sink));
     for (const StageReport& stage : report.stages) {
       clip.arena_bytes_peak = std::max(clip.arena_bytes_peak, stage.arena_bytes_peak);
     }
@@ -271,7 +286,8 @@ int Main(int argc, char** argv) {
   Options options;
   if (!ParseOptions(argc, argv, options)) {
     std::fprintf(stderr,
-                 "usage: clip_quality [--model FOLDER] [--modes fp8,reference,fp8@FOLDER] [--steps N] "
+                 "usage: clip_quality [--model FOLDER] [--modes fp8,reference,standard+low_rank,fp8@FOLDER] "
+                 "[--steps N] "
                  "[--clips 1..8] [--arena-mib N] [--sheet FILE.png]\n");
     return 2;
   }

@@ -39,6 +39,8 @@ class TensorFile {
         return Le(Inverse<std::uint16_t>(value, HalfToFloat));
       case DType::kF8E4M3:
         return Le(Inverse<std::uint8_t>(value, Float8E4M3ToFloat));
+      case DType::kU8:
+        return Le(static_cast<std::uint8_t>(value));
       case DType::kI64:
         return Le(static_cast<std::int64_t>(value));
       default:

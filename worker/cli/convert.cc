@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <memory>
+#include <string_view>
 
 #include "absl/strings/str_cat.h"
 #include "base/cache_dir.h"
@@ -76,14 +77,33 @@ absl::Status CheckTransformer(const ModelFolder& model) {
   return CheckTensors(*source, FusionTensors(model.fusion));
 }
 
+QuantisedFormat FormatOf(std::string_view word) {
+  for (const QuantisedFormat format : {QuantisedFormat::kInt8, QuantisedFormat::kLowRank}) {
+    if (word == QuantisedFormatName(format)) return format;
+  }
+  return QuantisedFormat::kFp8;
+}
+
+// A rank of one's own is for a file of one's own: jobs look in the cache folder for the default.
+absl::Status CheckRank(const ConvertOptions& options) {
+  if (options.rank == 0) return absl::OkStatus();
+  if (FormatOf(options.format) != QuantisedFormat::kLowRank) {
+    return absl::InvalidArgumentError("--rank is for --format low_rank");
+  }
+  return options.out.empty()
+             ? absl::InvalidArgumentError(absl::StrCat(
+                   "--rank needs --out: in the cache folder, jobs look for rank ", kDefaultRank, " alone"))
+             : absl::OkStatus();
+}
+
 absl::StatusOr<std::string> Convert(const ConvertOptions& options, ConvertReport& report) {
+  OVI_RETURN_IF_ERROR(CheckRank(options));
   OVI_ASSIGN_OR_RETURN(
       const ModelFolder model,
       FindModel({.folder = options.model, .name = options.model_name, .ckpt_dir = ""}, DefaultModelsDir()));
   OVI_RETURN_IF_ERROR(CheckTransformer(model));
-  const QuantiseRequest request{
-      .source_path = model.fusion_weights,
-      .format = options.format == "int8" ? QuantisedFormat::kInt8 : QuantisedFormat::kFp8};
+  QuantiseRequest request{.source_path = model.fusion_weights, .format = FormatOf(options.format)};
+  if (options.rank > 0) request.rank = options.rank;
   const auto progress = [&](std::int64_t done, std::int64_t bytes) { return report.Step(done, bytes); };
   if (options.out.empty()) return EnsureQuantised(request, DefaultCacheDir(), progress);
   OVI_RETURN_IF_ERROR(WriteQuantised(request, options.out, progress));

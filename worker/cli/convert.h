@@ -1,6 +1,7 @@
-// ovi-worker convert: a model's fusion transformer in one byte a weight.
+// ovi-worker convert: a model's fusion transformer in one byte a weight or less.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 namespace ovi {
@@ -8,7 +9,8 @@ namespace ovi {
 struct ConvertOptions {
   std::string model;                      // --model: a folder or a model's name
   std::string model_name = "960x960_5s";  // --model-name: of what is in a folder of downloaded weights
-  std::string format;                     // --format: fp8 or int8
+  std::string format;                     // --format: fp8, int8 or low_rank
+  std::int64_t rank = 0;                  // --rank; 0 for the default
   std::string out;                        // --out: "" for a file in the cache folder
   int threads = 0;                        // --threads; 0 for all cores
 };

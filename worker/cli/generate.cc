@@ -112,6 +112,7 @@ class Run {
     const ClipRequest& clip = settled.clip;
     ClipInputs inputs;
     inputs.loras = plan_.loras;
+    inputs.fusion_weights = plan_.fusion_weights;
     if (clip.image_to_video) {
       OVI_ASSIGN_OR_RETURN(const Image image, LoadImage(item.image_path));
       inputs.image = FirstFrameTensor(image, clip.size, clip.policy == PrecisionPolicy::kAsExecuted);
@@ -160,7 +161,7 @@ int RunGenerate(const GenerateOptions& options) {
   absl::StatusOr<Plan> plan = MakePlan(options);
   if (!plan.ok()) {
     reporter->Failed(std::string(plan.status().message()));
-    return kExitUsage;
+    return absl::IsCancelled(plan.status()) ? kExitInterrupted : kExitUsage;
   }
   for (const std::string& warning : plan->job.warnings) reporter->Warning(warning);
   for (const LoraAdapter& adapter : plan->loras) reporter->Adapter(adapter);

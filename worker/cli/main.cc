@@ -14,6 +14,7 @@
 #include "worker/cli/inspect.h"
 #include "worker/cli/print_error.h"
 #include "worker/group/group.h"
+#include "worker/weights/compressed_matrix.h"
 
 namespace {
 
@@ -70,16 +71,21 @@ CLI::App* AddInspectCommand(CLI::App& app, ovi::InspectOptions& options) {
 }
 
 CLI::App* AddConvertCommand(CLI::App& app, ovi::ConvertOptions& options) {
-  CLI::App* command =
-      app.add_subcommand("convert", "Write a model's transformer in one byte a weight (docs/vram.md)");
+  CLI::App* command = app.add_subcommand(
+      "convert", "Write a model's transformer in one byte a weight or less (docs/vram.md)");
   command
       ->add_option("--model", options.model, "model folder, folder of downloaded weights, or a model's name")
       ->required();
   command->add_option("--model-name", options.model_name,
                       "which model a folder of downloaded weights is meant for (default: 960x960_5s)");
-  command->add_option("--format", options.format, "fp8 or int8")
+  command->add_option("--format", options.format, "fp8, int8 or low_rank")
       ->required()
-      ->check(CLI::IsMember({"fp8", "int8"}));
+      ->check(CLI::IsMember({"fp8", "int8", "low_rank"}));
+  command
+      ->add_option("--rank", options.rank,
+                   "of low_rank's pairs, for matrices of 3072 and more; smaller ones have less in proportion "
+                   "(default: 128)")
+      ->check(CLI::Range(std::int64_t{1}, ovi::kRankMax));
   command->add_option("--out", options.out,
                       "file to write (default: one in the cache folder, see OVI_CACHE_DIR)");
   command->add_option("--threads", options.threads, "threads (default: all cores)")

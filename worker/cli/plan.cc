@@ -6,15 +6,18 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/cache_dir.h"
 #include "base/part_file.h"
 #include "base/status.h"
 #include "base/subprocess.h"
+#include "worker/cli/interrupt.h"
 #include "worker/cli/tensor_dump.h"
 #include "worker/job/model_choice.h"
 #include "worker/job/parse_job.h"
 #include "worker/media/image.h"
 #include "worker/pipeline/check_weights.h"
 #include "worker/pipeline/loras.h"
+#include "worker/pipeline/low_rank_weights.h"
 
 namespace ovi {
 namespace {
@@ -36,9 +39,6 @@ absl::StatusOr<std::vector<Override>> ParseSets(const std::vector<std::string>& 
 void WarnOfUnsupported(JobSpec& job) {
   if (job.gpu_allocation == GpuAllocation::kMulti || job.gpu_allocation == GpuAllocation::kFsdp) {
     job.warnings.push_back("gpu_allocation: this program computes in one process, on the CPU");
-  }
-  if (job.enable_lora && job.loras.empty()) {
-    job.warnings.push_back("enable_lora: low-rank compressed weights are not there yet");
   }
 }
 
@@ -99,6 +99,9 @@ absl::StatusOr<Plan> MakePlan(const GenerateOptions& options) {
       FindModel({.folder = options.model, .name = name, .ckpt_dir = plan.job.ckpt_dir}, DefaultModelsDir()));
   OVI_RETURN_IF_ERROR(CheckWeights(plan.model));
   OVI_ASSIGN_OR_RETURN(plan.loras, OpenLoras(plan.job.loras, plan.model));
+  if (WantsLowRank(plan.job)) {
+    OVI_ASSIGN_OR_RETURN(plan.low_rank, LowRankOf(plan.model));
+  }
   WarnOfSkippedNothing(plan);
   OVI_ASSIGN_OR_RETURN(plan.image_sizes, ReadImageSizes(plan.job));
   OVI_RETURN_IF_ERROR(CheckClips(plan, options.noise));
@@ -108,14 +111,21 @@ absl::StatusOr<Plan> MakePlan(const GenerateOptions& options) {
   OVI_RETURN_IF_ERROR(CheckFfmpeg());
   OVI_RETURN_IF_ERROR(PrepareFolder(plan.out));
   if (!options.dump.empty()) OVI_RETURN_IF_ERROR(PartFile::Create(options.dump).status());
+  // Last, since it may take a while.
+  if (WantsLowRank(plan.job)) {
+    const auto go_on = [](std::int64_t, std::int64_t) {
+      return Interrupted().load() ? absl::CancelledError("interrupted") : absl::OkStatus();
+    };
+    OVI_ASSIGN_OR_RETURN(plan.fusion_weights, FindLowRankWeights(plan.model, DefaultCacheDir(), go_on));
+  }
   return plan;
 }
 
 absl::StatusOr<ClipRequest> RequestOf(const Plan& plan, const PromptItem& item, int repeat) {
   const auto image = plan.image_sizes.find(item.image_path);
-  return ResolveClip(
-      plan.job, item, repeat, plan.model,
-      image == plan.image_sizes.end() ? std::nullopt : std::optional<FrameSize>(image->second));
+  return ResolveClip(plan.job, item, repeat, plan.model,
+                     image == plan.image_sizes.end() ? std::nullopt : std::optional<FrameSize>(image->second),
+                     plan.low_rank);
 }
 
 }  // namespace ovi

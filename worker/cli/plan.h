@@ -2,6 +2,7 @@
 // and folders is refused here, not after an hour of denoising.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
@@ -23,6 +24,9 @@ struct Plan {
   // thousands of images.
   std::map<std::string, FrameSize> image_sizes;
   std::vector<LoraAdapter> loras;  // of the job, opened
+  // Of compressed weights, where the job wants them (low_rank_weights.h).
+  std::string fusion_weights;
+  std::int64_t low_rank = kDefaultRank;
 };
 
 // One line naming the option, the key, the file or the program that is missing or wrong.

@@ -23,6 +23,7 @@ std::int64_t PeakBytes(const ClipReport& report) {
 std::string DescribeMemory(const SettledClip& settled) {
   const MemoryLayout& memory = settled.clip.memory;
   std::string text = absl::StrCat("vram_mode ", ToString(settled.clip.vram_mode), ", ",
+                                  memory.block_matrices.low_rank > 0 ? "low-rank weights, " : "",
                                   FormatBytes(settled.plan.bytes_peak), " planned");
   if (memory.streamed) absl::StrAppend(&text, ", ", FormatBytes(settled.plan.host_bytes), " on the host");
   if (memory.decode_strips > 1) absl::StrAppend(&text, ", decoded in ", memory.decode_strips, " strips");
@@ -127,6 +128,7 @@ class JsonReporter final : public Reporter {
            {"steps", clip.steps},
            {"seed", clip.seed},
            {"vram_mode", ToString(clip.vram_mode)},
+           {"low_rank", clip.memory.block_matrices.low_rank},
            {"bytes_planned", settled.plan.bytes_peak},
            {"host_bytes_planned", settled.plan.host_bytes},
            {"decode_strips", clip.memory.decode_strips}});

@@ -20,8 +20,8 @@ absl::StatusOr<AttemptRequest> ResolveAttempt(const v1::RunAttempt& run, const A
   if (image.has_value() != (request.job.mode == Mode::kI2v)) {
     return absl::InvalidArgumentError("first_frame_sha256: mode i2v has a first frame, mode t2v has none");
   }
-  OVI_ASSIGN_OR_RETURN(request.clip,
-                       ResolveClip(request.job, request.job.prompts.front(), 0, place.model, image));
+  OVI_ASSIGN_OR_RETURN(request.clip, ResolveClip(request.job, request.job.prompts.front(), 0, place.model,
+                                                 image, place.low_rank));
   OVI_ASSIGN_OR_RETURN(request.topology,
                        ChooseTopology({.world_size = place.world_size,
                                        .gpus = {request.job.gpu_allocation, request.job.gpu_count},

@@ -30,7 +30,8 @@ struct AttemptPlace {
   const ModelFolder& model;
   ClipSettler& settler;
   int world_size = 1;
-  const std::vector<int>& shares;  // of the ranks (topology.h); empty = all alike
+  const std::vector<int>& shares;        // of the ranks (topology.h); empty = all alike
+  std::int64_t low_rank = kDefaultRank;  // of the model's compressed weights (low_rank_weights.h)
 };
 
 // Pure, but for what the settler remembers. `image` is the size of the first frame's image, given exactly in

@@ -4,11 +4,13 @@
 #include <optional>
 #include <string>
 
+#include "base/cache_dir.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "worker/group/attempt.h"
 #include "worker/group/peer_watch.h"
 #include "worker/pipeline/loras.h"
+#include "worker/pipeline/low_rank_weights.h"
 #include "worker/pipeline/rank_group.h"
 
 namespace ovi {
@@ -48,7 +50,8 @@ absl::Status Follower::Assist(const PeerOrder& order) {
                                                                      .model = parts_.engine.model(),
                                                                      .settler = parts_.settler,
                                                                      .world_size = parts_.session.size(),
-                                                                     .shares = parts_.facts.rank_shares},
+                                                                     .shares = parts_.facts.rank_shares,
+                                                                     .low_rank = parts_.low_rank},
                                                                     image));
   OVI_ASSIGN_OR_RETURN(const std::unique_ptr<RankGroup> ranks,
                        RankGroup::Make(parts_.world, request.topology, parts_.facts.rank_shares));
@@ -60,7 +63,14 @@ absl::Status Follower::Assist(const PeerOrder& order) {
   inputs.on_stage = [&mine](const StageReport& stage) { mine.stages.push_back(stage); };
   absl::StatusOr<std::vector<LoraAdapter>> loras = OpenLoras(request.job.loras, parts_.engine.model());
   mine.status = loras.status();
-  if (loras.ok()) {
+  if (mine.status.ok() && WantsLowRank(request.job)) {
+    // Rank 0 has found it already; on another machine it may have to be made.
+    const auto go_on = [&interruption](std::int64_t, std::int64_t) { return interruption(); };
+    absl::StatusOr<std::string> path = FindLowRankWeights(parts_.engine.model(), DefaultCacheDir(), go_on);
+    mine.status = path.status();
+    if (path.ok()) inputs.fusion_weights = *std::move(path);
+  }
+  if (mine.status.ok()) {
     inputs.loras = *std::move(loras);
     mine.status = parts_.engine.Assist(request.clip, inputs, {.interruption = interruption}, *ranks).status();
   }

@@ -21,6 +21,7 @@ class Follower {
     Engine& engine;
     ClipSettler& settler;
     const GroupFacts& facts;
+    std::int64_t low_rank = kDefaultRank;  // of the model's compressed weights
   };
   explicit Follower(Parts parts) : parts_(parts) {}
 

@@ -23,6 +23,7 @@
 #include "worker/group/mpi_session.h"
 #include "worker/parallel/mpi_communicator.h"
 #include "worker/pipeline/check_weights.h"
+#include "worker/pipeline/low_rank_weights.h"
 #include "worker/plan/clip_settler.h"
 
 namespace ovi {
@@ -91,6 +92,7 @@ class Rank {
     OVI_RETURN_IF_ERROR(CheckWorldSize(session_.size(), facts_));
     SetThreads(facts_, session_);
     OVI_ASSIGN_OR_RETURN(ModelFolder model, OpenModel(facts_));
+    OVI_ASSIGN_OR_RETURN(low_rank_, LowRankOf(model));
     backend_ = MakeCpuBackend();
     OVI_ASSIGN_OR_RETURN(world_, NewMpiCommunicator({}));
     OVI_ASSIGN_OR_RETURN(engine_, Engine::Create(*backend_, facts_.bytes_per_rank, std::move(model)));
@@ -99,13 +101,15 @@ class Rank {
   }
 
   absl::StatusOr<v1::GroupExitCode> Serve() {
-    if (session_.rank() != 0) return Follower({session_, *world_, *engine_, *settler_, facts_}).Follow();
+    if (session_.rank() != 0)
+      return Follower({session_, *world_, *engine_, *settler_, facts_, low_rank_}).Follow();
     CoordinatorLink link({.address = facts_.coordinator_address,
                           .token = token_,
                           .insecure = facts_.insecure,
                           .hello = HelloOf(facts_, session_.size()),
                           .idle_max = std::chrono::milliseconds(facts_.idle_timeout_ms)});
-    return Leader({session_, *world_, link, *engine_, *settler_, facts_, options_.group_dir}).Lead();
+    return Leader({session_, *world_, link, *engine_, *settler_, facts_, options_.group_dir, low_rank_})
+        .Lead();
   }
 
   const GroupFacts& facts() const { return facts_; }
@@ -115,6 +119,7 @@ class Rank {
   MpiSession& session_;
   GroupFacts facts_;
   std::string token_;
+  std::int64_t low_rank_ = kDefaultRank;
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<Communicator> world_;
   std::unique_ptr<Engine> engine_;

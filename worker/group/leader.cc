@@ -6,12 +6,14 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/cache_dir.h"
 #include "base/format.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "worker/media/first_frame.h"
 #include "worker/pipeline/clip_metadata.h"
 #include "worker/pipeline/loras.h"
+#include "worker/pipeline/low_rank_weights.h"
 #include "worker/pipeline/mp4_sink.h"
 
 namespace ovi {
@@ -147,7 +149,8 @@ absl::StatusOr<Leader::Inputs> Leader::Prepare(const v1::RunAttempt& run) {
                                                        .model = parts_.engine.model(),
                                                        .settler = parts_.settler,
                                                        .world_size = parts_.session.size(),
-                                                       .shares = parts_.facts.rank_shares},
+                                                       .shares = parts_.facts.rank_shares,
+                                                       .low_rank = parts_.low_rank},
                                                       size));
   OVI_ASSIGN_OR_RETURN(inputs.loras, OpenLoras(inputs.request.job.loras, parts_.engine.model()));
   for (const LoraAdapter& adapter : inputs.loras) {
@@ -155,6 +158,13 @@ absl::StatusOr<Leader::Inputs> Leader::Prepare(const v1::RunAttempt& run) {
         {{"match", adapter.unmatched.empty() ? DescribeMatch(adapter) : UnmatchedWarning(adapter)},
          {"strength", adapter.strength}});
   }
+  if (!WantsLowRank(inputs.request.job)) return inputs;
+  const auto go_on = [this](std::int64_t, std::int64_t) {
+    parts_.link.Beat();
+    return parts_.link.interrupted() ? absl::CancelledError("cancelled") : absl::OkStatus();
+  };
+  OVI_ASSIGN_OR_RETURN(inputs.fusion_weights,
+                       FindLowRankWeights(parts_.engine.model(), DefaultCacheDir(), go_on));
   return inputs;
 }
 
@@ -196,11 +206,13 @@ absl::Status Leader::Generate(Attempt& attempt, const Inputs& inputs, PeerWatch*
   Log(LogLevel::kInfo, "memory planned",
       {{"job", attempt.run.attempt().job_id()},
        {"vram_mode", ToString(request.clip.vram_mode)},
+       {"low_rank", request.clip.memory.block_matrices.low_rank},
        {"bytes_planned", request.plan.bytes_peak},
        {"host_bytes_planned", request.plan.host_bytes},
        {"decode_strips", request.clip.memory.decode_strips}});
   ClipInputs clip_inputs;
   clip_inputs.loras = inputs.loras;
+  clip_inputs.fusion_weights = inputs.fusion_weights;
   clip_inputs.on_stage = [&](const StageReport& stage) {
     *attempt.finished.add_memory() = attempt.untold.emplace_back(MemoryOf(0, stage, request.plan));
   };

@@ -29,6 +29,7 @@ class Leader {
     ClipSettler& settler;
     const GroupFacts& facts;
     std::string group_dir;
+    std::int64_t low_rank = kDefaultRank;  // of the model's compressed weights
   };
   explicit Leader(Parts parts) : parts_(parts) {}
 
@@ -50,6 +51,7 @@ class Leader {
     std::optional<Image> image;
     AttemptRequest request;
     std::vector<LoraAdapter> loras;
+    std::string fusion_weights;  // compressed, where the job wants that
   };
 
   absl::StatusOr<v1::GroupExitCode> RunAttempts();

@@ -89,6 +89,11 @@ struct JobSpec {
   std::vector<std::string> warnings;  // one line each: what was asked for and will not happen as written
 };
 
+// Whether the job asks for weights in the low-rank form: enable_lora without adapters.
+inline bool WantsLowRank(const JobSpec& job) {
+  return job.enable_lora && job.loras.empty();
+}
+
 // Letters, digits, - _ . and no dot in front: a name that could not lead out of a folder. Also "".
 bool IsPlainName(std::string_view name);
 

@@ -16,6 +16,11 @@ absl::Status RunLinear(const Runtime& runtime, const LinearParams& linear, Gemm 
     runtime.stream.Run(QuantiseRows{.x = op.a, .q = q, .scale = op.a_scale});
     op.a = q;
   }
+  if (linear.down) {
+    OVI_ASSIGN_OR_RETURN(op.a_tail, runtime.arena.Allocate(DType::kBF16, {op.a.shape[0], linear.down->n},
+                                                           "low-rank activations"));
+    runtime.stream.Run(Gemm{.a = op.a, .weight = &*linear.down, .out = op.a_tail});
+  }
   runtime.stream.Run(op);
   return absl::OkStatus();
 }

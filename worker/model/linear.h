@@ -8,7 +8,8 @@
 namespace ovi {
 
 // Runs `op` (kernels/gemm.h), whose weight and bias are those of `linear` and whose `a` is in the network's
-// own format: for an int8 matrix its rows are quantised first, in arena memory that is given back.
+// own format: for an int8 matrix its rows are quantised first, for a compressed one multiplied by `down`, in
+// arena memory that is given back.
 absl::Status RunLinear(const Runtime& runtime, const LinearParams& linear, Gemm op);
 
 }  // namespace ovi

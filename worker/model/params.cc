@@ -67,6 +67,43 @@ absl::StatusOr<LinearParams> ParamLoader::Linear(std::string_view prefix, std::i
   return params;
 }
 
+absl::StatusOr<CompressedMatrix> ParamLoader::FindCompressed(const std::string& name, std::int64_t n,
+                                                             std::int64_t k, std::int64_t rank) const {
+  const std::optional<CompressedMatrix> matrix = source_.FindCompressed(name);
+  if (!matrix) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(source_.path(), ": ", name, " is not in the low-rank form"));
+  }
+  if (matrix->n() != n || matrix->k() != k || matrix->rank() != rank) {
+    return absl::InvalidArgumentError(absl::StrCat(source_.path(), ": ", name, " is ", matrix->n(), "x",
+                                                   matrix->k(), " of rank ", matrix->rank(), ", expected ", n,
+                                                   "x", k, " of rank ", rank));
+  }
+  return *matrix;
+}
+
+absl::StatusOr<LinearParams> ParamLoader::CompressedLinear(std::string_view prefix, std::int64_t n,
+                                                           std::int64_t k, Bias bias) {
+  const std::string name = absl::StrCat(std::string(prefix), ".weight");
+  const std::int64_t rank = RankOf(format_.block_matrices.low_rank, n, k);
+  LinearParams params;
+  const ArenaUse use(runtime_.arena, MemoryUse::kWeights);
+  OVI_ASSIGN_OR_RETURN(params.weight,
+                       runtime_.backend.AllocateGemmWeight(runtime_.arena, FourBitFormat{rank}, n, k, name));
+  OVI_ASSIGN_OR_RETURN(params.down,
+                       runtime_.backend.AllocateGemmWeight(runtime_.arena, DType::kBF16, rank, k, name));
+  const bool wants_rows = IsWanted(params.weight.storage), wants_down = IsWanted(params.down->storage);
+  if (wants_rows || wants_down) {
+    OVI_ASSIGN_OR_RETURN(const CompressedMatrix host, FindCompressed(name, n, k, rank));
+    if (wants_rows) runtime_.stream.Upload(params.weight, host.rows);
+    if (wants_down) runtime_.stream.Upload(*params.down, host.down);
+  }
+  if (bias == Bias::kYes) {
+    OVI_ASSIGN_OR_RETURN(params.bias, Vector(absl::StrCat(std::string(prefix), ".bias"), n));
+  }
+  return params;
+}
+
 absl::StatusOr<ConvParams> ParamLoader::Conv(std::string_view prefix, std::int64_t co, std::int64_t ci,
                                              const Extent3& kernel, Bias bias) {
   const std::string name = absl::StrCat(std::string(prefix), ".weight");

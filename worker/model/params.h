@@ -16,8 +16,9 @@
 namespace ovi {
 
 struct LinearParams {
-  GemmWeight weight;
-  Tensor bias;  // empty without one
+  GemmWeight weight;  // of a compressed matrix: its 4 bits, and `up` as their tail
+  Tensor bias;        // empty without one
+  std::optional<GemmWeight> down = std::nullopt;  // of a compressed matrix: (R, k) bf16
 };
 
 struct ConvParams {
@@ -44,10 +45,12 @@ class ParamLoader {
   absl::StatusOr<LinearParams> Linear(std::string_view prefix, std::int64_t n, std::int64_t k, Bias bias) {
     return Linear(prefix, n, k, bias, format_.compute);
   }
-  // The same with a matrix of the format's block_matrices.
+  // The same with a matrix of the format's block_matrices. A compressed one is not made here, which takes
+  // minutes: INVALID_ARGUMENT where the source has it otherwise or with another rank.
   absl::StatusOr<LinearParams> BlockLinear(std::string_view prefix, std::int64_t n, std::int64_t k,
                                            Bias bias) {
-    return Linear(prefix, n, k, bias, format_.block_matrices);
+    return format_.block_matrices.low_rank > 0 ? CompressedLinear(prefix, n, k, bias)
+                                               : Linear(prefix, n, k, bias, format_.block_matrices.dtype);
   }
   // `prefix`.weight (co, ci, [[kt,] kh,] kw) of as many elements as co * ci * kernel, and `prefix`.bias (co).
   absl::StatusOr<ConvParams> Conv(std::string_view prefix, std::int64_t co, std::int64_t ci,
@@ -82,6 +85,10 @@ class ParamLoader {
  private:
   absl::StatusOr<LinearParams> Linear(std::string_view prefix, std::int64_t n, std::int64_t k, Bias bias,
                                       DType dtype);
+  absl::StatusOr<LinearParams> CompressedLinear(std::string_view prefix, std::int64_t n, std::int64_t k,
+                                                Bias bias);
+  absl::StatusOr<CompressedMatrix> FindCompressed(const std::string& name, std::int64_t n, std::int64_t k,
+                                                  std::int64_t rank) const;
   absl::StatusOr<HostTensor> Find(std::string_view name, std::int64_t elements) const;
   // `tensor` itself where its values already fit the format, else a rounded copy in `storage`.
   HostTensor Rounded(const HostTensor& tensor, std::vector<float>& storage) const;

@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "kernels/backend.h"
+#include "worker/model/matrix_format.h"
 
 namespace ovi {
 
@@ -16,15 +17,15 @@ enum class PrecisionPolicy { kReference, kAsExecuted };
 struct NumberFormat {
   DType compute = DType::kF32;  // of activations and matrices
   bool bf16_weights = false;    // weight values are rounded to bf16 whatever they are stored and computed in
-  // Of the matrices in the transformer's blocks; a quantised one needs `compute` bf16. Those outside, a
-  // sixteenth of the real model, meet few rows and matter to all of them: they stay as they are.
-  DType block_matrices = compute;
+  // Of the matrices in the transformer's blocks; a quantised or compressed one needs `compute` bf16. Those
+  // outside, a sixteenth of the real model, meet few rows and matter to all of them: they stay as they are.
+  MatrixFormat block_matrices = {.dtype = compute};
 };
 
 // Of the networks that the original runs in bf16 throughout: transformer, text encoder, audio path.
 constexpr NumberFormat Bf16NetworkFormat(PrecisionPolicy policy) {
   if (policy == PrecisionPolicy::kReference) return {};
-  return {.compute = DType::kBF16, .bf16_weights = true, .block_matrices = DType::kBF16};
+  return {.compute = DType::kBF16, .bf16_weights = true, .block_matrices = {DType::kBF16}};
 }
 
 // Borrowed, not owned. Thread-compatible, like the stream.

@@ -32,6 +32,7 @@ std::map<std::string, std::string> ClipMetadata(const ModelSpec& model, const Jo
       {"precision", ToString(job.precision)},
       {"vram_mode", ToString(clip.vram_mode)},
       {"version", OVI_VERSION}};
+  if (clip.memory.block_matrices.low_rank > 0) tags["weights"] = "low_rank";
   if (!job.loras.empty()) tags["loras"] = DescribeLoras(job.loras);
   return tags;
 }

@@ -29,9 +29,14 @@ absl::Status CheckPositions(const ClipRequest& clip, const TowerConfig& video) {
                                                  " patches a side"));
 }
 
-absl::Status CheckVramMode(const JobSpec& job) {
-  if (job.precision != Precision::kReference || job.vram_mode == VramMode::kAuto ||
-      job.vram_mode == VramMode::kStandard) {
+absl::Status CheckPrecision(const JobSpec& job) {
+  if (job.precision != Precision::kReference) return absl::OkStatus();
+  if (WantsLowRank(job)) {
+    return absl::InvalidArgumentError(
+        "enable_lora: without loras it compresses weights, which contradicts precision reference; remove one "
+        "of the two");
+  }
+  if (job.vram_mode == VramMode::kAuto || job.vram_mode == VramMode::kStandard) {
     return absl::OkStatus();
   }
   return absl::InvalidArgumentError(
@@ -42,10 +47,11 @@ absl::Status CheckVramMode(const JobSpec& job) {
 }  // namespace
 
 absl::StatusOr<ClipRequest> ResolveClip(const JobSpec& job, const PromptItem& item, int repeat,
-                                        const ModelFolder& model, std::optional<FrameSize> image) {
+                                        const ModelFolder& model, std::optional<FrameSize> image,
+                                        std::int64_t low_rank) {
   const ModelDefaults& defaults = model.spec.defaults;
   OVI_RETURN_IF_ERROR(CheckDuration(job, model));
-  OVI_RETURN_IF_ERROR(CheckVramMode(job));
+  OVI_RETURN_IF_ERROR(CheckPrecision(job));
   ClipRequest clip;
   clip.prompt = FormatPrompt(item.text, model.spec.prompt_style);
   clip.video_negative_prompt = job.video_negative_prompt.value_or(defaults.video_negative_prompt);
@@ -62,7 +68,7 @@ absl::StatusOr<ClipRequest> ResolveClip(const JobSpec& job, const PromptItem& it
   clip.policy =
       job.precision == Precision::kReference ? PrecisionPolicy::kReference : PrecisionPolicy::kAsExecuted;
   clip.vram_mode = job.vram_mode;
-  clip.memory = LeastMemoryOf(job.vram_mode);
+  clip.memory = LeastMemoryOf(job.vram_mode, WantsLowRank(job) ? low_rank : 0);
   clip.torch_cuda_noise = job.torch_cuda;
   clip.image_to_video = image.has_value();
   if (image) {

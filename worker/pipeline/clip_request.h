@@ -14,6 +14,7 @@
 #include "worker/pipeline/math/resolution.h"
 #include "worker/pipeline/memory_layout.h"
 #include "worker/pipeline/model_folder.h"
+#include "worker/weights/compressed_matrix.h"
 
 namespace ovi {
 
@@ -47,8 +48,10 @@ struct ClipRequest {
 };
 
 // Pure. `image` is the size of the first frame's image in mode i2v, else nothing. `repeat` counts from 0 and
-// is added to the seed. INVALID_ARGUMENT when the model cannot do what the job asks for.
+// is added to the seed. `low_rank`: of the compressed weights, should the job want them (low_rank_weights.h).
+// INVALID_ARGUMENT when the model cannot do what the job asks for.
 absl::StatusOr<ClipRequest> ResolveClip(const JobSpec& job, const PromptItem& item, int repeat,
-                                        const ModelFolder& model, std::optional<FrameSize> image);
+                                        const ModelFolder& model, std::optional<FrameSize> image,
+                                        std::int64_t low_rank = kDefaultRank);
 
 }  // namespace ovi

@@ -37,7 +37,7 @@ absl::Status ShareInputs(RankGroup& ranks, std::int64_t dim, PromptStates& promp
 std::string UnitIdentity(const Backend& backend, const WeightSource& source, const ClipRequest& clip,
                          const std::vector<LoraAdapter>& loras) {
   std::string identity = absl::StrCat(backend.WeightLayout(), "\n", FileIdentity(source.path()), "\n",
-                                      std::string(DTypeName(clip.fusion_format().block_matrices)));
+                                      ToString(clip.fusion_format().block_matrices));
   for (const LoraAdapter& lora : loras) {
     absl::StrAppend(&identity, "\n", lora.strength, " ", FileIdentity(lora.path));
   }
@@ -111,7 +111,9 @@ absl::Status Engine::DenoiseClip(const Runtime& runtime, const ClipRequest& clip
     OVI_ASSIGN_OR_RETURN(latents, MakeNoise(clip));
   }
   ArenaScope scope(runtime.arena);
-  OVI_ASSIGN_OR_RETURN(std::unique_ptr<WeightSource> source, files_.open_weights(model_.fusion_weights));
+  OVI_ASSIGN_OR_RETURN(
+      std::unique_ptr<WeightSource> source,
+      files_.open_weights(inputs.fusion_weights.empty() ? model_.fusion_weights : inputs.fusion_weights));
   std::unique_ptr<UnitShelf> shelf;
   if (clip.memory.streamed) shelf = files_.open_shelf(UnitIdentity(backend_, *source, clip, inputs.loras));
   source = MergeLoras(std::move(source), inputs.loras);

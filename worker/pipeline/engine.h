@@ -53,7 +53,10 @@ struct ClipInputs {
   std::vector<float> image;        // (3, H, W) in -1..1, image-to-video only
   std::optional<Latents> noise;    // instead of the seed's
   std::vector<LoraAdapter> loras;  // merged into the transformer's weights, in this order
-  DenoiseObserver observer;        // may be empty
+  // The transformer's file, instead of the model's own: for compressed weights (low_rank_weights.h). Of the
+  // same tensors. "" for none.
+  std::string fusion_weights;
+  DenoiseObserver observer;  // may be empty
   // Sees decoded pixels (frames, H, W, 3), not clamped, before they become bytes; on one rank alone. May be
   // null.
   std::function<void(std::span<const float> pixels)> on_pixels;
@@ -93,7 +96,8 @@ class Engine {
   absl::StatusOr<ClipReport> Generate(const ClipRequest& clip, const ClipInputs& inputs,
                                       const Control& control, ClipSink& sink, RankGroup* ranks = nullptr);
 
-  // Of `inputs`, noise and loras must be the leader's and the image is not looked at. Errors alike.
+  // Of `inputs`, noise, loras and fusion_weights must be the leader's and the image is not looked at. Errors
+  // alike.
   absl::StatusOr<ClipReport> Assist(const ClipRequest& clip, const ClipInputs& inputs, const Control& control,
                                     RankGroup& ranks);
 

@@ -3,13 +3,13 @@
 
 #include <cstdint>
 
-#include "kernels/dtype.h"
 #include "worker/job/job_spec.h"
+#include "worker/model/matrix_format.h"
 
 namespace ovi {
 
 struct MemoryLayout {
-  DType block_matrices = DType::kBF16;  // of the transformer, as executed
+  MatrixFormat block_matrices = {DType::kBF16};  // of the transformer, as executed
   // The transformer's weights are on the host, and come as they are used; sharded ones (fsdp) do so anyway,
   // from the other ranks.
   bool streamed = false;
@@ -24,20 +24,26 @@ struct MemoryLayout {
 // More strips than these save little: their edges are decoded twice.
 inline constexpr int kDecodeStripsMax = 4;
 
-// The least that a mode takes. That of kAuto is kStandard's, until a plan chooses.
-constexpr MemoryLayout LeastMemoryOf(VramMode mode) {
+// The least that a mode takes. That of kAuto is kStandard's, until a plan chooses. With a `low_rank`, its
+// matrices are in that form (matrix_format.h), whatever the mode has them in.
+constexpr MemoryLayout LeastMemoryOf(VramMode mode, std::int64_t low_rank = 0) {
+  MemoryLayout memory;
   switch (mode) {
     case VramMode::kAuto:
     case VramMode::kStandard:
-      return {};
+      break;
     case VramMode::kFp8:
-      return {.block_matrices = DType::kF8E4M3};
+      memory = {.block_matrices = {DType::kF8E4M3}};
+      break;
     case VramMode::kFp8Offload:
-      return {.block_matrices = DType::kF8E4M3, .streamed = true};
+      memory = {.block_matrices = {DType::kF8E4M3}, .streamed = true};
+      break;
     case VramMode::kUltraLow:
-      return {.block_matrices = DType::kI8, .streamed = true, .decode_strips = kDecodeStripsMax};
+      memory = {.block_matrices = {DType::kI8}, .streamed = true, .decode_strips = kDecodeStripsMax};
+      break;
   }
-  return {};
+  if (low_rank > 0) memory.block_matrices = LowRankFormat(low_rank);
+  return memory;
 }
 
 }  // namespace ovi

@@ -61,9 +61,15 @@ absl::StatusOr<MemoryPlan> PlanLargest(const ModelFolder& model, const ClipReque
   return *std::move(plan);
 }
 
+// In the low-rank form, what a mode has its matrices in is of no account: fp8 is standard then, and
+// fp8_offload is ahead of ultra_low, which decodes in more strips.
+constexpr std::array<VramMode, 3> kCompressedModes = {VramMode::kStandard, VramMode::kFp8Offload,
+                                                      VramMode::kUltraLow};
+
 std::vector<VramMode> ModesOf(const ClipRequest& clip) {
   if (clip.policy == PrecisionPolicy::kReference) return {VramMode::kStandard};
   if (clip.vram_mode != VramMode::kAuto) return {clip.vram_mode};
+  if (clip.memory.block_matrices.low_rank > 0) return {kCompressedModes.begin(), kCompressedModes.end()};
   return {kModesByQuality.begin(), kModesByQuality.end()};
 }
 
@@ -159,7 +165,7 @@ absl::StatusOr<std::map<FusionPiece, std::int64_t>> UnitBytesOf(const ModelFolde
 
 absl::StatusOr<SettledClip> SettleMode(const ModelFolder& model, ClipRequest clip, const PlannedRank& rank,
                                        std::int64_t bytes_max) {
-  clip.memory = LeastMemoryOf(clip.vram_mode);
+  clip.memory = LeastMemoryOf(clip.vram_mode, clip.memory.block_matrices.low_rank);
   const bool alone = rank.topology.world_size == 1;
   const bool streams = clip.memory.streamed && !rank.topology.fsdp;
   OVI_ASSIGN_OR_RETURN(MemoryPlan plan, PlanLargest(model, clip, rank));

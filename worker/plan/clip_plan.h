@@ -69,10 +69,11 @@ struct SettledClip {
 };
 
 // Chooses what a plan has to choose: the mode where it is auto (standard if it fits, else the one of the
-// others that is nearest to it and fits), how many weights stay on the device, and in how many strips the
-// picture is decoded: everything that `bytes_max` has room for, and no less than the mode needs. Without a
-// limit (0), streamed weights get what the decoder takes anyway. All ranks of a group that ask with the same
-// arguments get the same clip; `rank.rank` does not matter.
+// others that is nearest to it and fits, or the fastest where weights are in the low-rank form anyway), how
+// many weights stay on the device, and in how many strips the picture is decoded: everything that `bytes_max`
+// has room for, and no less than the mode needs. Without a limit (0), streamed weights get what the decoder
+// takes anyway. All ranks of a group that ask with the same arguments get the same clip; `rank.rank` does not
+// matter.
 //
 // RESOURCE_EXHAUSTED where nothing fits: what the mode takes, and the modes that would fit or take least.
 absl::StatusOr<SettledClip> SettleClip(const ModelFolder& model, const ClipRequest& clip,

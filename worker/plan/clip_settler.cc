@@ -12,9 +12,10 @@ namespace {
 // Everything that memory depends on, but for the model and the limit.
 std::string KeyOf(const ClipRequest& clip, const PlannedRank& rank) {
   const Topology& topology = rank.topology;
-  return absl::StrCat(ToString(clip.vram_mode), " ", static_cast<int>(clip.policy), " ", clip.size.height,
-                      "x", clip.size.width, " ", clip.image_to_video, " ", clip.needs_negative_pass(), " ",
-                      topology.world_size, " ", topology.cfg, " ", topology.sp, " ", topology.fsdp, " ",
+  return absl::StrCat(ToString(clip.vram_mode), " ", clip.memory.block_matrices.low_rank, " ",
+                      static_cast<int>(clip.policy), " ", clip.size.height, "x", clip.size.width, " ",
+                      clip.image_to_video, " ", clip.needs_negative_pass(), " ", topology.world_size, " ",
+                      topology.cfg, " ", topology.sp, " ", topology.fsdp, " ",
                       absl::StrJoin(rank.shares, ","));
 }
 

@@ -86,7 +86,7 @@ double StepSeconds(const ClipTimeRequest& request, const WeightBytes& weights) {
                                    .topology = request.topology,
                                    .unit_bytes = request.unit_bytes};
   const StepTime time =
-      StepTimeOf(traffic, {.matrix_flops = MatrixRate(request.gpu, clip.fusion_format().block_matrices),
+      StepTimeOf(traffic, {.matrix_flops = MatrixRate(request.gpu, clip.fusion_format().block_matrices.dtype),
                            .attention_flops = request.gpu.bf16_flops * kEfficiency.attention,
                            .link_bytes = LinkRate(request.gpu),
                            .link_seconds = kLinkSeconds,

@@ -82,10 +82,10 @@ class Planner {
   using UnitBytes = std::map<FusionPiece, std::int64_t>;
 
   absl::StatusOr<const UnitBytes*> UnitBytesFor(const NumberFormat& format) {
-    const auto found = unit_bytes_.find(format.block_matrices);
+    const auto found = unit_bytes_.find(ToString(format.block_matrices));
     if (found != unit_bytes_.end()) return &found->second;
     OVI_ASSIGN_OR_RETURN(UnitBytes bytes, UnitBytesOf(request_.model, format));
-    return &unit_bytes_.emplace(format.block_matrices, std::move(bytes)).first->second;
+    return &unit_bytes_.emplace(ToString(format.block_matrices), std::move(bytes)).first->second;
   }
 
   // Without the weights that stay on the device because there is room.
@@ -102,7 +102,7 @@ class Planner {
   const PlanTableRequest& request_;
   const std::int64_t bytes_max_;
   std::map<Choice, PlanRow, Order> rows_;
-  std::map<DType, UnitBytes> unit_bytes_;
+  std::map<std::string, UnitBytes> unit_bytes_;
 };
 
 // Every group that can share the clip, the smallest first and unsharded before sharded.

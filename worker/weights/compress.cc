@@ -11,6 +11,7 @@
 #include "base/check.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/simd.h"
+#include "worker/weights/convert.h"
 #include "worker/weights/low_rank.h"
 #include "worker/weights/truncated_svd.h"
 
@@ -28,13 +29,6 @@ constexpr std::array<float, 6> kShares = {1.0F, 0.95F, 0.9F, 0.85F, 0.8F, 0.75F}
 constexpr int kRefinements = 1;
 // Half precision's largest. No weight is near it, and squares of it are far from the end of f32.
 constexpr float kMagnitudeMax = 65504.0F;
-
-std::int64_t ResidualRowBytes(std::int64_t columns) {
-  return (columns + 1) / 2;
-}
-std::int64_t ResidualRowGroups(std::int64_t columns) {
-  return (columns + kResidualGroup - 1) / kResidualGroup;
-}
 
 // Half to even: adding 1.5 * 2^23 leaves the rounded integer in the low bits. `scale` is above 0.
 inline float Round(float x, float scale) {
@@ -67,13 +61,13 @@ inline float ChooseScale(const float* x, std::int64_t count, float largest) {
 }
 
 inline void QuantiseRow(const float* x, std::int64_t columns, std::uint8_t* bytes, BFloat16* scales) {
-  for (std::int64_t first = 0; first < columns; first += kResidualGroup) {
-    const std::int64_t count = std::min(kResidualGroup, columns - first);
+  for (std::int64_t first = 0; first < columns; first += kFourBitGroup) {
+    const std::int64_t count = std::min(kFourBitGroup, columns - first);
     float largest = 0.0F;
     for (std::int64_t i = 0; i < count; ++i) largest = std::max(largest, std::abs(x[first + i]));
     const float scale = ChooseScale(x + first, count, largest);
-    scales[first / kResidualGroup] = ToBFloat16(scale);
-    std::uint8_t q[kResidualGroup] = {};
+    scales[first / kFourBitGroup] = ToBFloat16(scale);
+    std::uint8_t q[kFourBitGroup] = {};
     if (scale > 0.0F) {
       for (std::int64_t i = 0; i < count; ++i) {
         q[i] = static_cast<std::uint8_t>(static_cast<std::int8_t>(Round(x[first + i], scale))) & 0xfU;
@@ -85,21 +79,12 @@ inline void QuantiseRow(const float* x, std::int64_t columns, std::uint8_t* byte
   }
 }
 
-std::vector<float> Widened(std::span<const BFloat16> values) {
-  std::vector<float> wide(values.size());
-  std::transform(values.begin(), values.end(), wide.begin(), [](BFloat16 value) { return ToFloat(value); });
-  return wide;
-}
-
-void AddPair(const LowRankSplit& split, float factor, std::span<float> w) {
-  AddLowRank(Widened(split.up), Widened(split.down), factor, split.rows, split.columns, split.rank, w);
-}
-
 // What the pair, as it is rounded, leaves of w.
 void SetResidual(std::span<const float> w, LowRankSplit& split) {
   std::vector<float> rest(w.begin(), w.end());
-  AddPair(split, -1.0F, rest);
-  const std::int64_t row_bytes = ResidualRowBytes(split.columns), groups = ResidualRowGroups(split.columns);
+  const CompressedMatrix pair = split.view();
+  AddLowRank(ToFloats(pair.rows.up), ToFloats(pair.down), -1.0F, split.rows, split.columns, split.rank, rest);
+  const std::int64_t row_bytes = FourBitRowBytes(split.columns), groups = FourBitGroups(split.columns);
   split.residual.resize(static_cast<std::size_t>(split.rows * row_bytes));
   split.scales.resize(static_cast<std::size_t>(split.rows * groups));
   cpu::ParallelFor(split.rows, kRowGrain, [&](std::int64_t begin, std::int64_t end) {
@@ -112,25 +97,8 @@ void SetResidual(std::span<const float> w, LowRankSplit& split) {
   });
 }
 
-std::vector<float> ExpandResidual(const LowRankSplit& split) {
-  const std::int64_t row_bytes = ResidualRowBytes(split.columns), groups = ResidualRowGroups(split.columns);
-  std::vector<float> w(static_cast<std::size_t>(split.rows * split.columns));
-  cpu::ParallelFor(split.rows, kRowGrain, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t row = begin; row < end; ++row) {
-      const std::uint8_t* bytes = split.residual.data() + row * row_bytes;
-      const BFloat16* scales = split.scales.data() + row * groups;
-      float* out = w.data() + row * split.columns;
-      for (std::int64_t i = 0; i < split.columns; ++i) {
-        const int half = bytes[i / 2] >> (i % 2 * 4) & 0xf;
-        out[i] = ToFloat(scales[i / kResidualGroup]) * static_cast<float>((half ^ 8) - 8);
-      }
-    }
-  });
-  return w;
-}
-
 std::vector<float> WithoutResidual(std::span<const float> w, const LowRankSplit& split) {
-  std::vector<float> rest = ExpandResidual(split);
+  std::vector<float> rest = ExpandResidual(split.view());
   for (std::size_t i = 0; i < w.size(); ++i) rest[i] = w[i] - rest[i];
   return rest;
 }
@@ -159,6 +127,13 @@ absl::Status SetPair(std::span<const float> w, std::uint64_t seed, LowRankSplit&
 
 }  // namespace
 
+CompressedMatrix LowRankSplit::view() const {
+  return {.rows = {.q = {residual.data(), DType::kU8, {rows, FourBitRowBytes(columns)}},
+                   .scale = {scales.data(), DType::kBF16, {rows, FourBitGroups(columns)}},
+                   .up = {up.data(), DType::kBF16, {rows, rank}}},
+          .down = {down.data(), DType::kBF16, {rank, columns}}};
+}
+
 absl::StatusOr<LowRankSplit> SplitLowRank(std::span<const float> w, std::int64_t rows, std::int64_t columns,
                                           std::int64_t rank, std::uint64_t seed) {
   OVI_CHECK(rows >= 0 && columns >= 0 && rank >= 0);
@@ -182,9 +157,7 @@ absl::StatusOr<LowRankSplit> SplitLowRank(std::span<const float> w, std::int64_t
 }
 
 std::vector<float> Expand(const LowRankSplit& split) {
-  std::vector<float> w = ExpandResidual(split);
-  AddPair(split, 1.0F, w);
-  return w;
+  return Expand(split.view());
 }
 
 }  // namespace ovi

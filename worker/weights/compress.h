@@ -27,11 +27,9 @@
 
 #include "absl/status/statusor.h"
 #include "kernels/dtype.h"
+#include "worker/weights/compressed_matrix.h"
 
 namespace ovi {
-
-// Values of one row that share a scale; the last group of a row may have fewer.
-inline constexpr std::int64_t kResidualGroup = 64;
 
 struct LowRankSplit {
   std::int64_t rows = 0;
@@ -39,8 +37,11 @@ struct LowRankSplit {
   std::int64_t rank = 0;
   std::vector<BFloat16> up;            // (rows, rank)
   std::vector<BFloat16> down;          // (rank, columns)
-  std::vector<std::uint8_t> residual;  // (rows, ceil(columns / 2)): two's complement -7..7, low half first
-  std::vector<BFloat16> scales;        // (rows, ceil(columns / kResidualGroup)), not negative
+  std::vector<std::uint8_t> residual;  // (rows, FourBitRowBytes(columns)), q in -7..7
+  std::vector<BFloat16> scales;        // (rows, FourBitGroups(columns)), not negative
+
+  // Of this split's memory.
+  CompressedMatrix view() const;
 };
 
 // w (rows, columns) row-major; of `rank` no more than min(rows, columns) is used, and 0 leaves the residual

@@ -76,8 +76,9 @@ nlohmann::ordered_json AdapterJson(const AdapterKind& kind, const std::string& p
   return json;
 }
 
-// "F8_E4M3 scaled": a quantised matrix with a scale a row.
+// "F8_E4M3 scaled": a quantised matrix with a scale a row. "4 bit + rank 128": a compressed one.
 std::string DTypeText(const TensorInfo& info) {
+  if (info.rank > 0) return absl::StrCat("4 bit + rank ", info.rank);
   return absl::StrCat(std::string(DTypeName(info.dtype)), info.is_scaled ? " scaled" : "");
 }
 
@@ -134,6 +135,7 @@ std::string AsJson(const WeightSource& source, const std::vector<TensorInfo>& li
     tensors.push_back(
         {{"name", info.name}, {"dtype", DTypeName(info.dtype)}, {"shape", shape}, {"bytes", info.bytes}});
     if (info.is_scaled) tensors.back()["scaled"] = true;
+    if (info.rank > 0) tensors.back()["compressed_rank"] = info.rank;
     bytes += info.bytes;
   }
   nlohmann::ordered_json document;

@@ -111,6 +111,7 @@ class MergedSource final : public WeightSource {
       if (ChangesOf(info.name).empty()) continue;
       info.dtype = DType::kF32;
       info.is_scaled = false;
+      info.rank = 0;
       info.bytes = info.shape.elements() * ElementBytes(info.dtype);
     }
     return list;

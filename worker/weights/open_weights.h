@@ -11,8 +11,9 @@
 namespace ovi {
 
 // Maps the file and reads its table; tensor data is paged in when it is used. The content says which format
-// it is, not the name. Scales of quantised matrices are with their matrices (row_scales.h). NOT_FOUND for a
-// missing file; INVALID_ARGUMENT for what is no regular file or no valid weight file.
+// it is, not the name. Scales of quantised matrices are with their matrices (row_scales.h), compressed ones
+// are whole (compressed_source.h). NOT_FOUND for a missing file; INVALID_ARGUMENT for what is no regular file
+// or no valid weight file.
 absl::StatusOr<std::unique_ptr<WeightSource>> OpenWeights(const std::string& path);
 
 // The same from memory. `file.path` is what errors call it.
