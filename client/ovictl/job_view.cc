@@ -227,7 +227,11 @@ std::string AttemptTable(const v1::Job& job, std::int64_t now_ms, const Screen& 
     const bool goes_on = attempt.ended_at_ms() == 0;
     const bool good = attempt.end() == v1::ATTEMPT_END_COMPLETED;
     std::int64_t peak = 0;
-    for (const v1::MemoryReport& report : attempt.memory()) peak = std::max(peak, report.device_bytes_peak());
+    std::int64_t host = 0;
+    for (const v1::MemoryReport& report : attempt.memory()) {
+      peak = std::max(peak, report.device_bytes_peak());
+      host = std::max(host, report.host_bytes_planned());
+    }
     rows.push_back({absl::StrCat(attempt.number()),
                     attempt.node(),
                     Gpus(attempt.gpu_indices()),
@@ -235,6 +239,7 @@ std::string AttemptTable(const v1::Job& job, std::int64_t now_ms, const Screen& 
                     VramModeWord(attempt.vram_mode()),
                     FormatSpan(attempt.started_at_ms(), goes_on ? now_ms : attempt.ended_at_ms()),
                     peak > 0 ? FormatBytes(peak) : "",
+                    host > 0 ? FormatBytes(host) : "",
                     {goes_on ? "goes on" : EndWord(attempt.end()), goes_on ? Tint::kBusy
                                                                    : good  ? Tint::kGood
                                                                            : Tint::kBad},
@@ -247,6 +252,7 @@ std::string AttemptTable(const v1::Job& job, std::int64_t now_ms, const Screen& 
                       {"VRAM MODE"},
                       {"TIME", Align::kRight},
                       {"PEAK/GPU", Align::kRight},
+                      {"HOST", Align::kRight},
                       {"END"},
                       {"MESSAGE"}},
                      rows, screen);
@@ -259,8 +265,8 @@ std::string PlanTable(const v1::PlanJobResponse& plan, const Screen& screen) {
   std::vector<Row> rows;
   for (const v1::PlanOption& option : plan.options()) {
     rows.push_back({absl::StrCat(option.world_size()), VramModeWord(option.vram_mode()),
-                    FormatBytes(option.bytes_per_rank()),
-                    yes_no(option.fits_now(), Tint::kWarning), yes_no(option.fits_ever(), Tint::kBad),
+                    FormatBytes(option.bytes_per_rank()), yes_no(option.fits_now(), Tint::kWarning),
+                    yes_no(option.fits_ever(), Tint::kBad),
                     option.node().empty() ? "" : absl::StrCat(option.node(), ":", Gpus(option.gpu_indices())),
                     option.reason()});
   }

@@ -137,6 +137,7 @@ struct StopGroup {
 struct RunAttempt {
   GroupId group;
   AttemptRef attempt;
+  VramMode vram_mode = VramMode::kAuto;  // the attempt's, in place of the spec's
 };
 
 struct CancelAttempt {

@@ -72,7 +72,7 @@ void OnLateReport(Step& step, const AttemptReported& what) {
   // It has an attempt that it may not have begun: it had this one on its hands.
   const Job* job = CurrentJobOn(step.state(), group->attempt, group->id);
   if (job == nullptr) return;
-  step.Order(RunAttempt{.group = group->id, .attempt = group->attempt});
+  step.Order(RunOf(*job));
   if (job->cancel_requested) step.Order(CancelAttempt{.group = group->id, .attempt = group->attempt});
 }
 
@@ -85,6 +85,11 @@ bool StaysUsable(AttemptEnd end) {
 
 AttemptRef CurrentRef(const Job& job) {
   return {.job = job.id, .attempt = job.attempts.back().number};
+}
+
+RunAttempt RunOf(const Job& job) {
+  const Attempt& attempt = *job.current();
+  return {.group = attempt.group, .attempt = CurrentRef(job), .vram_mode = attempt.vram_mode};
 }
 
 Job* CurrentJobOn(State& state, const AttemptRef& ref, const GroupId& group) {

@@ -30,7 +30,7 @@ struct AttemptStarted {
   std::vector<int> gpu_indices;
   std::int64_t bytes_per_rank = 0;
   bool warm = false;
-  VramMode vram_mode = VramMode::kAuto;
+  VramMode vram_mode = VramMode::kAuto;  // chosen; kAuto in rows of before there was a choice
   bool operator==(const AttemptStarted&) const = default;
 };
 

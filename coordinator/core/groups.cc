@@ -83,7 +83,7 @@ void AttachNamed(Step& step, Group& group, Job& job, const AttemptRef& running) 
     return;
   }
   // Also for one that is being cancelled: its report ends it, whether it had begun or not.
-  if (running != ref) step.Order(RunAttempt{.group = group.id, .attempt = ref});
+  if (running != ref) step.Order(RunOf(job));
   if (job.cancel_requested) step.Order(CancelAttempt{.group = group.id, .attempt = ref});
 }
 

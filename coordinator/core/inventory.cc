@@ -61,12 +61,12 @@ struct Offer {
   std::tuple<int, std::size_t, std::int64_t, std::size_t> cost;
 };
 
-std::optional<Offer> OfferOf(const NodeBooks& books, int size, const RankNeed& need, int groups_max,
+std::optional<Offer> OfferOf(const NodeBooks& books, int size, std::int64_t bytes, int groups_max,
                              const Inventory::Search& search) {
   std::vector<Candidate> candidates;
   for (const GpuBooks& gpu : books.gpus) {
     if (gpu.facts->faulty || IsHeld(search.held, books.node->facts.name, gpu.facts->index)) continue;
-    if (auto candidate = Consider(gpu, need.bytes, groups_max, search.give_way)) {
+    if (auto candidate = Consider(gpu, bytes, groups_max, search.give_way)) {
       candidates.push_back(*std::move(candidate));
     }
   }
@@ -80,8 +80,7 @@ std::optional<Offer> OfferOf(const NodeBooks& books, int size, const RankNeed& n
   candidates.resize(count);
   Offer offer;
   offer.placement.node = books.node->facts.name;
-  offer.placement.bytes_per_rank = need.bytes;
-  offer.placement.vram_mode = need.vram_mode;
+  offer.placement.bytes_per_rank = bytes;
   std::set<GroupId> evicted;
   std::int64_t bytes_left = 0;
   int working = 0;
@@ -135,31 +134,22 @@ const ModelFacts* FindModel(const NodeFacts& node, const std::string& name) {
   return found == node.models.end() ? nullptr : &*found;
 }
 
-RankNeed NeedOf(const NodeFacts& node, const JobRequest& request, int size) {
-  const ModelFacts* const model = FindModel(node, request.model_name);
-  if (model == nullptr) return {};
-  // One rank has nobody to share its weights with.
-  const bool fsdp = request.allocation == Allocation::kFsdp && size > 1;
-  const auto bytes_in = [&](VramMode mode) -> std::int64_t {
-    for (const MemoryNeed& need : model->needs) {
-      if (need.vram_mode != mode || need.world_size != size || need.fsdp != fsdp) continue;
-      return request.reference ? need.reference_bytes : need.as_executed_bytes;
-    }
-    return 0;
-  };
-  if (request.vram_mode != VramMode::kAuto) return {bytes_in(request.vram_mode), request.vram_mode};
-  RankNeed least;
-  for (const VramMode mode : kModesByQuality) {
-    const RankNeed need{bytes_in(mode), mode};
-    if (need.bytes <= 0) continue;
-    if (GpusLargeEnough(node, need.bytes) >= size) return need;
-    if (least.bytes == 0 || need.bytes < least.bytes) least = need;
-  }
-  return least;
+std::vector<VramMode> ModesOf(const JobRequest& request) {
+  if (request.reference) return {VramMode::kStandard};  // as the worker: the modes round
+  if (request.vram_mode != VramMode::kAuto) return {request.vram_mode};
+  return {kModesByQuality.begin(), kModesByQuality.end()};
 }
 
-std::int64_t BytesNeeded(const NodeFacts& node, const JobRequest& request, int size) {
-  return NeedOf(node, request, size).bytes;
+std::int64_t BytesNeeded(const NodeFacts& node, const JobRequest& request, VramMode mode, int size) {
+  const ModelFacts* const model = FindModel(node, request.model_name);
+  if (model == nullptr) return 0;
+  // One rank has nobody to share its weights with.
+  const bool fsdp = request.allocation == Allocation::kFsdp && size > 1;
+  for (const MemoryNeed& need : model->needs) {
+    if (need.world_size != size || need.fsdp != fsdp || need.vram_mode != mode) continue;
+    return request.reference ? need.reference_bytes : need.as_executed_bytes;
+  }
+  return 0;
 }
 
 int GpusLargeEnough(const NodeFacts& node, std::int64_t bytes) {
@@ -167,15 +157,47 @@ int GpusLargeEnough(const NodeFacts& node, std::int64_t bytes) {
                                         [bytes](const GpuFacts& gpu) { return gpu.bytes_total >= bytes; }));
 }
 
-bool CouldEverHold(const NodeFacts& node, const JobRequest& request, int size) {
-  const std::int64_t bytes = BytesNeeded(node, request, size);
+bool CouldEverHold(const NodeFacts& node, const JobRequest& request, VramMode mode, int size) {
+  const std::int64_t bytes = BytesNeeded(node, request, mode, size);
   return bytes > 0 && GpusLargeEnough(node, bytes) >= size;
 }
 
-bool CouldEverHold(const NodeFacts& node, const JobRequest& request) {
+bool CouldEverHold(const NodeFacts& node, const JobRequest& request, VramMode mode) {
   const std::vector<int> sizes = WorldSizes(request, static_cast<int>(node.gpus.size()));
   return std::any_of(sizes.begin(), sizes.end(),
-                     [&](int size) { return CouldEverHold(node, request, size); });
+                     [&](int size) { return CouldEverHold(node, request, mode, size); });
+}
+
+bool CouldEverHold(const NodeFacts& node, const JobRequest& request) {
+  const std::vector<VramMode> modes = ModesOf(request);
+  return std::any_of(modes.begin(), modes.end(),
+                     [&](VramMode mode) { return CouldEverHold(node, request, mode); });
+}
+
+bool SomeCouldEverHold(const State& state, const JobRequest& request, VramMode mode, int size) {
+  return std::any_of(state.nodes.begin(), state.nodes.end(), [&](const auto& entry) {
+    return CouldEverHold(entry.second.facts, request, mode, size);
+  });
+}
+
+bool SomeCouldEverHold(const State& state, const JobRequest& request) {
+  return std::any_of(state.nodes.begin(), state.nodes.end(),
+                     [&](const auto& entry) { return CouldEverHold(entry.second.facts, request); });
+}
+
+VramMode LeastMode(const State& state, const JobRequest& request, int size) {
+  const std::vector<VramMode> modes = ModesOf(request);
+  VramMode least = modes.front();
+  std::int64_t least_bytes = 0;
+  for (const VramMode mode : modes) {
+    for (const auto& [name, node] : state.nodes) {
+      const std::int64_t bytes = BytesNeeded(node.facts, request, mode, size);
+      if (bytes == 0 || (least_bytes > 0 && bytes >= least_bytes)) continue;
+      least_bytes = bytes;
+      least = mode;
+    }
+  }
+  return least;
 }
 
 Inventory::Inventory(const State& state, TimeMs now) : state_(state), gpu_count_max_(GpuCountMax(state)) {
@@ -183,6 +205,7 @@ Inventory::Inventory(const State& state, TimeMs now) : state_(state), gpu_count_
     NodeBooks& books = nodes_[name];
     books.node = &node;
     books.usable = node.connected && !state.drained.contains(name);
+    books.stays = !node.given_up && !state.drained.contains(name);
     for (const GpuFacts& gpu : node.facts.gpus) {
       books.gpus.push_back({.facts = &gpu, .bytes_free = gpu.bytes_total - gpu.bytes_foreign});
     }
@@ -200,6 +223,29 @@ Inventory::Inventory(const State& state, TimeMs now) : state_(state), gpu_count_
       if (leaves) gpu.leaving.insert(id);
     }
   }
+}
+
+bool Inventory::CouldHold(const JobRequest& request, VramMode mode, const std::vector<int>& sizes,
+                          const std::set<std::string>& avoid) const {
+  return std::any_of(nodes_.begin(), nodes_.end(), [&](const auto& entry) {
+    const auto& [name, books] = entry;
+    if (!books.stays || avoid.contains(name)) return false;
+    return std::any_of(sizes.begin(), sizes.end(), [&, &gpus = books.gpus, &node = *books.node](int size) {
+      const std::int64_t bytes = BytesNeeded(node.facts, request, mode, size);
+      return bytes > 0 && std::count_if(gpus.begin(), gpus.end(), [bytes](const GpuBooks& gpu) {
+                            const GpuFacts& facts = *gpu.facts;
+                            return !facts.faulty && facts.bytes_total - facts.bytes_foreign >= bytes;
+                          }) >= size;
+    });
+  });
+}
+
+std::optional<VramMode> Inventory::ModeFor(const JobRequest& request, const std::vector<int>& sizes,
+                                           const std::set<std::string>& avoid) const {
+  for (const VramMode mode : ModesOf(request)) {
+    if (CouldHold(request, mode, sizes, avoid)) return mode;
+  }
+  return std::nullopt;
 }
 
 bool Inventory::HasRoom(const HeldGpus& held) const {
@@ -230,7 +276,6 @@ std::optional<Placement> Inventory::Find(const JobRequest& request, const Search
 std::optional<Placement> Inventory::FindWarm(const JobRequest& request, int size,
                                              const Search& search) const {
   const Group* best = nullptr;
-  VramMode mode = VramMode::kStandard;
   for (const auto& [id, group] : state_.groups) {
     if (group.state != GroupState::kIdle || !group.attached || group.model_name != request.model_name ||
         static_cast<int>(group.gpu_indices.size()) != size || search.avoid.contains(group.node)) {
@@ -239,8 +284,8 @@ std::optional<Placement> Inventory::FindWarm(const JobRequest& request, int size
     const auto found = nodes_.find(group.node);
     if (found == nodes_.end() || !found->second.usable) continue;
     const NodeFacts& facts = found->second.node->facts;
-    const RankNeed need = NeedOf(facts, request, size);
-    if (need.bytes <= 0 || group.bytes_per_rank < need.bytes) continue;
+    const std::int64_t bytes = BytesNeeded(facts, request, search.mode, size);
+    if (bytes <= 0 || group.bytes_per_rank < bytes) continue;
     const std::string& node_name = group.node;
     const auto is_out = [&](int index) {
       const bool known = index >= 0 && index < static_cast<int>(facts.gpus.size());
@@ -248,15 +293,13 @@ std::optional<Placement> Inventory::FindWarm(const JobRequest& request, int size
              IsHeld(search.held, node_name, index);
     };
     if (std::any_of(group.gpu_indices.begin(), group.gpu_indices.end(), is_out)) continue;
-    if (best != nullptr && group.bytes_per_rank >= best->bytes_per_rank) continue;
-    best = &group;
-    mode = need.vram_mode;
+    if (best == nullptr || group.bytes_per_rank < best->bytes_per_rank) best = &group;
   }
   if (best == nullptr) return std::nullopt;
   return Placement{.node = best->node,
                    .gpu_indices = best->gpu_indices,
                    .bytes_per_rank = best->bytes_per_rank,
-                   .vram_mode = mode,
+                   .vram_mode = search.mode,
                    .warm_group = best->id};
 }
 
@@ -264,12 +307,13 @@ std::optional<Placement> Inventory::FindNew(const JobRequest& request, int size,
   std::optional<Offer> best;
   for (const auto& [name, books] : nodes_) {
     if (!books.usable || search.avoid.contains(name)) continue;
-    const RankNeed need = NeedOf(books.node->facts, request, size);
-    if (need.bytes <= 0) continue;
-    auto offer = OfferOf(books, size, need, state_.policy.groups_per_gpu_max, search);
+    const std::int64_t bytes = BytesNeeded(books.node->facts, request, search.mode, size);
+    if (bytes <= 0) continue;
+    auto offer = OfferOf(books, size, bytes, state_.policy.groups_per_gpu_max, search);
     if (offer && (!best || offer->cost < best->cost)) best = std::move(offer);
   }
   if (!best) return std::nullopt;
+  best->placement.vram_mode = search.mode;
   return std::move(best->placement);
 }
 

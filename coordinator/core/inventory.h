@@ -28,6 +28,7 @@ struct GpuBooks {
 struct NodeBooks {
   const Node* node = nullptr;
   bool usable = false;  // connected, not drained
+  bool stays = false;   // not drained; connected, or away for a moment
   std::vector<GpuBooks> gpus;
 };
 
@@ -41,6 +42,7 @@ class Inventory {
   explicit Inventory(const State& state, TimeMs now = 0);
 
   struct Search {
+    VramMode mode = VramMode::kStandard;
     std::vector<int> sizes;  // numbers of ranks, the preferred one first
     std::set<std::string> avoid;
     GiveWay give_way = GiveWay::kNobody;
@@ -50,6 +52,11 @@ class Inventory {
   // `evicted` names the groups that must go first, and that are not stopping already.
   std::optional<Placement> Find(const JobRequest& request, const Search& search) const;
 
+  // The mode that `request`, with one of these numbers of ranks, is run in (placement.h): the best one
+  // allowed that some node can hold when all our groups there have ended. Nothing where none can.
+  std::optional<VramMode> ModeFor(const JobRequest& request, const std::vector<int>& sizes,
+                                  const std::set<std::string>& avoid) const;
+
   // False when nothing can be placed anywhere, whatever the request and whichever idle groups end.
   bool HasRoom(const HeldGpus& held) const;
 
@@ -58,6 +65,8 @@ class Inventory {
   const State& state() const { return state_; }
 
  private:
+  bool CouldHold(const JobRequest& request, VramMode mode, const std::vector<int>& sizes,
+                 const std::set<std::string>& avoid) const;
   std::optional<Placement> FindWarm(const JobRequest& request, int size, const Search& search) const;
   std::optional<Placement> FindNew(const JobRequest& request, int size, const Search& search) const;
 
@@ -76,27 +85,28 @@ std::vector<int> WorldSizes(const JobRequest& request, int gpu_count_max);
 // Usable, or nothing.
 const ModelFacts* FindModel(const NodeFacts& node, const std::string& name);
 
-// Best first: what auto tries. Measured (docs/quality.md); worker/plan/clip_plan.cc has the same order for a
-// group that is there already.
-inline constexpr VramMode kModesByQuality[] = {VramMode::kStandard, VramMode::kUltraLow, VramMode::kFp8,
-                                               VramMode::kFp8Offload};
+// Modes that the request allows, the preferred one first; at least one.
+std::vector<VramMode> ModesOf(const JobRequest& request);
 
-// What each of `size` ranks of `request` needs there; no bytes when the node cannot run its model so.
-struct RankNeed {
-  std::int64_t bytes = 0;
-  VramMode vram_mode = VramMode::kStandard;
-};
-// In auto the best mode that the node's GPUs could hold, or where they can hold none the one that takes least.
-RankNeed NeedOf(const NodeFacts& node, const JobRequest& request, int size);
-std::int64_t BytesNeeded(const NodeFacts& node, const JobRequest& request, int size);
+// Bytes that each of `size` ranks of `request` needs there in `mode`; 0 when the node cannot run its model
+// so.
+std::int64_t BytesNeeded(const NodeFacts& node, const JobRequest& request, VramMode mode, int size);
 
 // GPUs that would do if nothing else were on them.
 int GpusLargeEnough(const NodeFacts& node, std::int64_t bytes);
-bool CouldEverHold(const NodeFacts& node, const JobRequest& request, int size);
+bool CouldEverHold(const NodeFacts& node, const JobRequest& request, VramMode mode, int size);
+// With any of the numbers of ranks that it allows, and in any of the modes.
+bool CouldEverHold(const NodeFacts& node, const JobRequest& request, VramMode mode);
 bool CouldEverHold(const NodeFacts& node, const JobRequest& request);
+// Some node that is known.
+bool SomeCouldEverHold(const State& state, const JobRequest& request, VramMode mode, int size);
+bool SomeCouldEverHold(const State& state, const JobRequest& request);
 
-// Why no node could ever hold `request` with `size` ranks, in one line. Some node has its model.
-std::string WhyNever(const State& state, const JobRequest& request, int size);
+// Of the modes that the request allows, the one that takes least with `size` ranks where there are figures.
+VramMode LeastMode(const State& state, const JobRequest& request, int size);
+
+// Why no node could ever hold `request` with `size` ranks in `mode`, in one line. Some node has its model.
+std::string WhyNever(const State& state, const JobRequest& request, VramMode mode, int size);
 
 // "2 GPUs with 15.0 MiB".
 std::string GpusWith(int count, std::int64_t bytes);

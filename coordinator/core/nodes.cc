@@ -130,6 +130,7 @@ void Handle(Step& step, const NodeReported& what) {
   Node& node = found->second;
   const bool changed = !node.connected || node.facts.gpus != what.gpus;
   node.connected = true;
+  node.given_up = false;
   node.stream_ended = false;
   node.last_heard_at = step.at();
   node.facts.gpus = what.gpus;

@@ -11,23 +11,40 @@ namespace ovi::core {
 namespace {
 
 // The option without a look at what is free. bytes_per_rank 0 when no node can run it with so many ranks.
-Option OptionEver(const State& state, const JobRequest& request, int size) {
-  Option option{.world_size = size};
+Option OptionEver(const State& state, const JobRequest& request, VramMode mode, int size) {
+  Option option{.world_size = size, .vram_mode = mode};
   for (const auto& [name, node] : state.nodes) {
-    const RankNeed need = NeedOf(node.facts, request, size);
-    const bool holds = CouldEverHold(node.facts, request, size);
-    if (option.bytes_per_rank == 0 || (holds && !option.fits_ever)) {
-      option.bytes_per_rank = need.bytes;
-      option.vram_mode = need.vram_mode;
-    }
-    if (option.fits_ever || !holds) continue;
+    const std::int64_t bytes = BytesNeeded(node.facts, request, mode, size);
+    if (option.bytes_per_rank == 0) option.bytes_per_rank = bytes;
+    if (option.fits_ever || !CouldEverHold(node.facts, request, mode, size)) continue;
     option.fits_ever = true;
+    option.bytes_per_rank = bytes;
     option.node = name;
   }
   option.reason = option.fits_ever ? absl::StrCat(GpusWith(size, option.bytes_per_rank), " on ", option.node,
                                                   ", but not now")
-                                   : WhyNever(state, request, size);
+                                   : WhyNever(state, request, mode, size);
   return option;
+}
+
+// What an option with so many ranks is in: the mode `chosen` for the request where that fits some day, else
+// the best that does, else the one that takes least.
+VramMode ModeOfOption(const State& state, const JobRequest& request, std::optional<VramMode> chosen,
+                      int size) {
+  if (chosen && SomeCouldEverHold(state, request, *chosen, size)) return *chosen;
+  for (const VramMode mode : ModesOf(request)) {
+    if (SomeCouldEverHold(state, request, mode, size)) return mode;
+  }
+  return LeastMode(state, request, size);
+}
+
+// Those that another node must have one of, where a job's last attempt failed.
+std::vector<VramMode> ModesToGoOnIn(const Job& job) {
+  std::vector<VramMode> modes = ModesOf(job.request);
+  const Attempt& last = job.attempts.back();
+  const auto found = std::find(modes.begin(), modes.end(), last.vram_mode);
+  if (last.end != AttemptEnd::kOutOfMemory && found != modes.end()) modes.erase(found + 1, modes.end());
+  return modes;
 }
 
 std::string ReasonFor(const Placement& placement, bool now) {
@@ -58,7 +75,10 @@ std::int64_t BytesFree(const State& state, const Node& node, int index) {
 std::optional<Placement> Place(const State& state, const JobRequest& request,
                                const std::set<std::string>& avoid) {
   const Inventory inventory(state);
-  Inventory::Search search{.sizes = WorldSizes(request, inventory.gpu_count_max()), .avoid = avoid};
+  const std::vector<int> sizes = WorldSizes(request, inventory.gpu_count_max());
+  const std::optional<VramMode> mode = inventory.ModeFor(request, sizes, avoid);
+  if (!mode) return std::nullopt;
+  Inventory::Search search{.mode = *mode, .sizes = sizes, .avoid = avoid};
   if (auto now = inventory.Find(request, search)) return now;
   search.give_way = GiveWay::kStoppingAndIdle;
   return inventory.Find(request, search);
@@ -70,12 +90,17 @@ std::vector<Option> Options(const State& state, const JobRequest& request) {
   });
   if (!has_model) return {};
   const Inventory inventory(state);
-  std::vector<std::pair<int, Option>>
-      ranked;  // 0: free now, 1: once idle groups have ended, 2: some day, 3: never
-  for (const int size : WorldSizes(request, inventory.gpu_count_max())) {
-    Option option = OptionEver(state, request, size);
-    int rank = option.fits_ever ? 2 : 3;
-    Inventory::Search search{.sizes = {size}};
+  const std::vector<int> sizes = WorldSizes(request, inventory.gpu_count_max());
+  const std::optional<VramMode> chosen = inventory.ModeFor(request, sizes, {});
+  constexpr int kNever = 6;
+  // 0: free now, 1: once idle groups have ended, 2: some day; 3 to 5: the same in another mode than the
+  // chosen.
+  std::vector<std::pair<int, Option>> ranked;
+  for (const int size : sizes) {
+    const VramMode mode = ModeOfOption(state, request, chosen, size);
+    Option option = OptionEver(state, request, mode, size);
+    int rank = 2;
+    Inventory::Search search{.mode = mode, .sizes = {size}};
     for (const GiveWay give_way : {GiveWay::kNobody, GiveWay::kStoppingAndIdle}) {
       search.give_way = give_way;
       const auto placement = inventory.Find(request, search);
@@ -83,13 +108,13 @@ std::vector<Option> Options(const State& state, const JobRequest& request) {
       rank = give_way == GiveWay::kNobody ? 0 : 1;
       option.fits_now = true;
       option.bytes_per_rank = placement->bytes_per_rank;
-      option.vram_mode = placement->vram_mode;
       option.node = placement->node;
       option.gpu_indices = placement->gpu_indices;
       option.reason = ReasonFor(*placement, rank == 0);
       break;
     }
-    ranked.emplace_back(rank, std::move(option));
+    if (chosen && mode != *chosen) rank += 3;
+    ranked.emplace_back(option.fits_ever ? rank : kNever, std::move(option));
   }
   std::stable_sort(ranked.begin(), ranked.end(),
                    [](const auto& a, const auto& b) { return a.first < b.first; });
@@ -108,9 +133,12 @@ std::set<std::string> AvoidedNodes(const State& state, const Job& job) {
     }
   }
   if (failed.empty()) return failed;
+  const std::vector<VramMode> modes = ModesToGoOnIn(job);
   for (const auto& [name, node] : state.nodes) {
-    if (!failed.contains(name) && node.connected && !state.drained.contains(name) &&
-        CouldEverHold(node.facts, job.request)) {
+    const NodeFacts& facts = node.facts;
+    if (failed.contains(name) || !node.connected || state.drained.contains(name)) continue;
+    if (std::any_of(modes.begin(), modes.end(),
+                    [&](VramMode mode) { return CouldEverHold(facts, job.request, mode); })) {
       return failed;
     }
   }

@@ -30,17 +30,19 @@ std::int64_t BytesFree(const State& state, const Node& node, int index);
 // so many ranks. kFsdp without a number takes as many GPUs of one node as are free and large enough for the
 // share that each then holds, two at least.
 //
-// A job in vram_mode auto runs in the best mode that a node's GPUs could hold with nothing else on them
-// (kModesByQuality): it waits there for memory that others have rather than give up quality to run at once,
-// so that the same job gives the same clip on the same node whatever else goes on.
+// The vram_mode auto is settled before that: the best mode (kModesByQuality) in which some node could run
+// the request, with any of its numbers of ranks, if none of our own groups were there. A job waits for other
+// jobs, however long, rather than take a lower mode: what it comes out like depends on the cluster, not on
+// who is ahead. It does not wait for what is not ours to end: memory that others have, faulty GPUs, nodes
+// that are drained, to be avoided or given up for lost (reconnect_ms_max).
 std::optional<Placement> Place(const State& state, const JobRequest& request,
                                const std::set<std::string>& avoid);
 
 // One way to run a job, for PlanJob.
 struct Option {
   int world_size = 0;
-  std::int64_t bytes_per_rank = 0;  // 0 where no node can run the model with so many ranks
-  VramMode vram_mode = VramMode::kStandard;
+  VramMode vram_mode = VramMode::kStandard;  // the request's; of auto the one it would get with so many ranks
+  std::int64_t bytes_per_rank = 0;           // 0 where no node can run the model with so many ranks
   bool fits_now = false;
   bool fits_ever = false;
   std::string node;              // where it would go now, or could ever
@@ -48,13 +50,14 @@ struct Option {
   std::string reason;            // one line
 };
 
-// All ways the request allows, the one Place would take first. Empty when no node known has the model.
+// All numbers of ranks that the request allows, the one Place would take first; of auto, those that have only
+// another mode than Place would choose come after the others. Empty when no node known has the model.
 std::vector<Option> Options(const State& state, const JobRequest& request);
 
-// OK when some node known, also a lost or drained one, could hold the request with all its GPUs free, or when
-// no node is known at all. FAILED_PRECONDITION else: no node has the model; it cannot be divided among so
-// many ranks; or "needs 2 GPUs with 22.4 MiB each on one node; the most there are: 1 on box-1; single would
-// fit".
+// OK when some node known, also a lost or drained one, could hold the request with all its GPUs free in one
+// of the modes that it allows, or when no node is known at all. FAILED_PRECONDITION else: no node has the
+// model; it cannot be divided among so many ranks; or "needs 2 GPUs with 22.4 MiB each on one node; the most
+// there are: 1 on box-1; single or ultra_low would fit".
 absl::Status CheckFitsEver(const State& state, const JobRequest& request);
 
 // Why a pending job does not run, in one line for the user: "waits for 2 GPUs with 15 MiB free (largest free:
@@ -65,7 +68,8 @@ std::string PendingReason(const State& state, const JobRequest& request, const s
 std::string PendingReason(const State& state, const Job& job);
 
 // The nodes where an attempt of this job ended in a way that asks for another node: empty unless a node is
-// left that is connected, not drained, and could ever hold the job.
+// left that is connected, not drained, and could ever hold the job, in a mode no lower than that of its last
+// attempt unless that ran out of memory.
 std::set<std::string> AvoidedNodes(const State& state, const Job& job);
 
 }  // namespace ovi::core

@@ -1,5 +1,6 @@
 // What placement says when it cannot: in words for the user.
 #include <algorithm>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -12,7 +13,6 @@
 #include "base/text.h"
 #include "coordinator/core/inventory.h"
 #include "coordinator/core/placement.h"
-#include "coordinator/core/retry.h"
 
 namespace ovi::core {
 namespace {
@@ -44,38 +44,60 @@ std::string AllocationName(Allocation allocation, int size) {
   return absl::StrCat(allocation == Allocation::kFsdp ? "fsdp_" : "multi_", size);
 }
 
-bool SomeNodeCouldHold(const State& state, const JobRequest& request, int size) {
-  return std::any_of(state.nodes.begin(), state.nodes.end(),
-                     [&](const auto& entry) { return CouldEverHold(entry.second.facts, request, size); });
+// " in ultra_low"; standard goes without saying.
+std::string InMode(VramMode mode) {
+  return mode == VramMode::kStandard ? "" : absl::StrCat(" in ", ToString(mode));
 }
 
-// "; multi_2 would fit": the most ranks that could run what was asked for, of its own kind where there are
-// any; "" for none.
-std::string WhatWouldFit(const State& state, const JobRequest& request) {
+// "multi_2": the most ranks that could run what was asked for, of its own kind where there are any; "" for
+// none.
+std::string AllocationThatFits(const State& state, const JobRequest& request) {
   const bool fsdp = request.allocation == Allocation::kFsdp;
   for (const Allocation kind :
        {fsdp ? Allocation::kFsdp : Allocation::kMulti, fsdp ? Allocation::kMulti : Allocation::kFsdp}) {
     JobRequest other = request;
     other.allocation = kind;
     for (int size = GpuCountMax(state); size >= (kind == Allocation::kFsdp ? 2 : 1); --size) {
-      if (SomeNodeCouldHold(state, other, size))
-        return absl::StrCat("; ", AllocationName(kind, size), " would fit");
-    }
-  }
-  // In no number of ranks: then in another mode, as it was asked for or in whatever number.
-  if (request.reference) return "";
-  for (const VramMode mode : kModesByQuality) {
-    JobRequest other = request;
-    other.vram_mode = mode;
-    for (const int size : WorldSizes(other, GpuCountMax(state))) {
-      if (SomeNodeCouldHold(state, other, size)) return absl::StrCat("; vram_mode ", ToString(mode), " would fit");
+      for (const VramMode mode : ModesOf(request)) {
+        if (SomeCouldEverHold(state, other, mode, size)) return AllocationName(kind, size);
+      }
     }
   }
   return "";
 }
 
+// The modes that were not asked for, best first.
+std::vector<JobRequest> InOtherModes(const JobRequest& request) {
+  std::vector<JobRequest> others;
+  if (request.reference || request.vram_mode == VramMode::kAuto) return others;
+  for (const VramMode mode : kModesByQuality) {
+    if (mode == request.vram_mode) continue;
+    others.push_back(request);
+    others.back().vram_mode = mode;
+  }
+  return others;
+}
+
+// "; multi_2 or ultra_low would fit": what to change, the number of GPUs or the mode; else both: "; multi_2
+// in ultra_low would fit"; "" for nothing.
+std::string WhatWouldFit(const State& state, const JobRequest& request) {
+  std::string words = AllocationThatFits(state, request);
+  for (const JobRequest& other : InOtherModes(request)) {
+    if (!SomeCouldEverHold(state, other)) continue;
+    absl::StrAppend(&words, words.empty() ? "" : " or ", ToString(other.vram_mode));
+    break;
+  }
+  if (!words.empty()) return absl::StrCat("; ", words, " would fit");
+  for (const JobRequest& other : InOtherModes(request)) {
+    const std::string allocation = AllocationThatFits(state, other);
+    if (!allocation.empty())
+      return absl::StrCat("; ", allocation, " in ", ToString(other.vram_mode), " would fit");
+  }
+  return "";
+}
+
 // No node has a figure for so many ranks, though some have the model.
-std::string WhyNotSoManyRanks(const State& state, const JobRequest& request, int size) {
+std::string WhyNotSoManyRanks(const State& state, const JobRequest& request, VramMode mode, int size) {
   const Node* nearest = nullptr;  // of those with the model, the one with most GPUs
   std::set<int> sizes;
   for (const auto& [name, node] : state.nodes) {
@@ -83,7 +105,7 @@ std::string WhyNotSoManyRanks(const State& state, const JobRequest& request, int
     if (model == nullptr) continue;
     if (nearest == nullptr || node.facts.gpus.size() > nearest->facts.gpus.size()) nearest = &node;
     for (const MemoryNeed& need : model->needs) {
-      if (BytesNeeded(node.facts, request, need.world_size) > 0) sizes.insert(need.world_size);
+      if (BytesNeeded(node.facts, request, mode, need.world_size) > 0) sizes.insert(need.world_size);
     }
   }
   if (nearest == nullptr) return "no node has the model";
@@ -96,7 +118,8 @@ std::string WhyNotSoManyRanks(const State& state, const JobRequest& request, int
   const bool fsdp = request.allocation == Allocation::kFsdp;
   if (sizes.empty()) {
     return absl::StrCat("model_name: no node says how much memory ", Quoted(request.model_name), " needs",
-                        request.reference ? " in precision reference" : "", fsdp ? " with fsdp" : "");
+                        request.reference ? " in precision reference" : InMode(mode),
+                        fsdp ? " with fsdp" : "");
   }
   return absl::StrCat(Quoted(request.model_name), " cannot be divided among ", size, " ranks, only among ",
                       absl::StrJoin(sizes, ", "), fsdp ? "" : "; fsdp takes any number");
@@ -104,13 +127,13 @@ std::string WhyNotSoManyRanks(const State& state, const JobRequest& request, int
 
 }  // namespace
 
-std::string WhyNever(const State& state, const JobRequest& request, int size) {
+std::string WhyNever(const State& state, const JobRequest& request, VramMode mode, int size) {
   const Node* nearest = nullptr;
   int most = -1;
   std::int64_t largest = 0;
   std::string largest_on;
   for (const auto& [name, node] : state.nodes) {
-    const std::int64_t bytes = BytesNeeded(node.facts, request, size);
+    const std::int64_t bytes = BytesNeeded(node.facts, request, mode, size);
     if (bytes <= 0) continue;
     for (const GpuFacts& gpu : node.facts.gpus) {
       if (gpu.bytes_total <= largest) continue;
@@ -122,9 +145,10 @@ std::string WhyNever(const State& state, const JobRequest& request, int size) {
     most = count;
     nearest = &node;
   }
-  if (nearest == nullptr) return WhyNotSoManyRanks(state, request, size);
-  const std::string needs = absl::StrCat("needs ", GpusWith(size, BytesNeeded(nearest->facts, request, size)),
-                                         size == 1 ? "; " : " each on one node; ");
+  if (nearest == nullptr) return WhyNotSoManyRanks(state, request, mode, size);
+  const std::string needs =
+      absl::StrCat("needs ", GpusWith(size, BytesNeeded(nearest->facts, request, mode, size)),
+                   size == 1 ? "" : " each", InMode(mode), size == 1 ? "; " : " on one node; ");
   if (most > 0) return absl::StrCat(needs, "the most there are: ", most, " on ", nearest->facts.name);
   return largest == 0
              ? absl::StrCat(needs, "there is no GPU")
@@ -141,14 +165,15 @@ absl::Status DoesNotFit(const State& state, const JobRequest& request) {
   }
   // The least that would do: few ranks, but with fsdp the most that can be, since each then holds least.
   const auto has_figure = [&](int size) {
-    return std::any_of(state.nodes.begin(), state.nodes.end(),
-                       [&](const auto& entry) { return BytesNeeded(entry.second.facts, request, size) > 0; });
+    return std::any_of(state.nodes.begin(), state.nodes.end(), [&](const auto& entry) {
+      return BytesNeeded(entry.second.facts, request, LeastMode(state, request, size), size) > 0;
+    });
   };
   const auto most = std::find_if(sizes.begin(), sizes.end(), has_figure);
   const bool fsdp = request.allocation == Allocation::kFsdp && most != sizes.end();
   const int size = fsdp ? *most : sizes.back();
-  return absl::FailedPreconditionError(
-      absl::StrCat(WhyNever(state, request, size), WhatWouldFit(state, request)));
+  return absl::FailedPreconditionError(absl::StrCat(
+      WhyNever(state, request, LeastMode(state, request, size), size), WhatWouldFit(state, request)));
 }
 
 // The node with most GPUs that could take a rank now.
@@ -158,11 +183,11 @@ struct MostFree {
   std::int64_t bytes = 0;  // that a rank needs
 };
 
-MostFree FindMostFree(const Inventory& inventory, const JobRequest& request, int size,
+MostFree FindMostFree(const Inventory& inventory, const JobRequest& request, VramMode mode, int size,
                       const std::set<std::string>& avoid) {
   MostFree most;
   for (const auto& [name, books] : inventory.nodes()) {
-    const std::int64_t bytes = BytesNeeded(books.node->facts, request, size);
+    const std::int64_t bytes = BytesNeeded(books.node->facts, request, mode, size);
     if (!books.usable || bytes <= 0 || avoid.contains(name)) continue;
     const auto count =
         static_cast<int>(std::count_if(books.gpus.begin(), books.gpus.end(), [&](const GpuBooks& gpu) {
@@ -174,12 +199,17 @@ MostFree FindMostFree(const Inventory& inventory, const JobRequest& request, int
   return most;
 }
 
-// Why none of the nodes that could hold it does, also not once all groups have ended.
-std::string NobodyCan(const State& state, const JobRequest& request, const std::set<std::string>& avoid) {
+// Why none of the nodes that could hold it in one of the modes does, also not once all groups have ended.
+std::string NobodyCan(const State& state, const JobRequest& request, const std::vector<VramMode>& modes,
+                      const std::set<std::string>& avoid) {
   constexpr std::size_t kNamedMax = 4;
   std::vector<std::string> why;
   for (const auto& [name, node] : state.nodes) {
-    if (!CouldEverHold(node.facts, request)) continue;
+    if (std::none_of(modes.begin(), modes.end(), [&, &facts = node.facts](VramMode mode) {
+          return CouldEverHold(facts, request, mode);
+        })) {
+      continue;
+    }
     const char* const reason = !node.connected                ? " is lost"
                                : state.drained.contains(name) ? " is drained"
                                : avoid.contains(name)
@@ -213,10 +243,11 @@ std::string PendingReason(const State& state, const JobRequest& request, const s
   if (state.nodes.empty()) return "waits for a node: none has connected yet";
   if (const absl::Status fits = CheckFitsEver(state, request); !fits.ok()) return std::string(fits.message());
   const Inventory inventory(state);
-  Inventory::Search search{.sizes = WorldSizes(request, inventory.gpu_count_max()),
-                           .avoid = avoid,
-                           .give_way = GiveWay::kEverybody};
-  if (!inventory.Find(request, search)) return NobodyCan(state, request, avoid);
+  const std::vector<int> sizes = WorldSizes(request, inventory.gpu_count_max());
+  const std::optional<VramMode> mode = inventory.ModeFor(request, sizes, avoid);
+  if (!mode) return NobodyCan(state, request, ModesOf(request), avoid);
+  Inventory::Search search{.mode = *mode, .sizes = sizes, .avoid = avoid, .give_way = GiveWay::kEverybody};
+  if (!inventory.Find(request, search)) return NobodyCan(state, request, {*mode}, avoid);
   search.give_way = GiveWay::kNobody;
   if (inventory.Find(request, search)) return "waits for its turn";
   search.give_way = GiveWay::kStoppingAndIdle;
@@ -225,10 +256,10 @@ std::string PendingReason(const State& state, const JobRequest& request, const s
   }
   // The least that would do.
   const int size = *std::find_if(search.sizes.rbegin(), search.sizes.rend(),
-                                 [&](int ranks) { return SomeNodeCouldHold(state, request, ranks); });
-  const MostFree most = FindMostFree(inventory, request, size, avoid);
+                                 [&](int ranks) { return SomeCouldEverHold(state, request, *mode, ranks); });
+  const MostFree most = FindMostFree(inventory, request, *mode, size, avoid);
   return absl::StrCat(
-      "waits for ", GpusWith(size, most.bytes), " free",
+      "waits for ", GpusWith(size, most.bytes), " free", InMode(*mode),
       most.count == 0 ? " (none is)" : absl::StrCat(" (largest free: ", most.count, " on ", most.node, ")"));
 }
 

@@ -57,22 +57,6 @@ const char* ToString(AttemptEnd end) {
   return "UNSPECIFIED";
 }
 
-const char* ToString(VramMode mode) {
-  switch (mode) {
-    case VramMode::kAuto:
-      return "auto";
-    case VramMode::kStandard:
-      return "standard";
-    case VramMode::kFp8:
-      return "fp8";
-    case VramMode::kFp8Offload:
-      return "fp8_offload";
-    case VramMode::kUltraLow:
-      return "ultra_low";
-  }
-  return "?";
-}
-
 const char* ToString(JobState state) {
   switch (state) {
     case JobState::kPending:

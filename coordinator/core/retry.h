@@ -27,7 +27,6 @@ NextStep AfterAttempt(AttemptEnd end, const AttemptCounts& counts, const Policy&
 // prefix.
 const char* ToString(AttemptEnd end);
 const char* ToString(JobState state);
-const char* ToString(VramMode mode);  // the users' words: "ultra_low"
 // Of an attempt that ended: "attempt 1 ended as WORKER_CRASH on box-1: exit code 139".
 std::string Describe(const Attempt& attempt);
 // The diagram at JobState.

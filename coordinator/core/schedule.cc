@@ -19,7 +19,8 @@ namespace {
 using Shape = std::tuple<std::string, bool, Allocation, int, VramMode, std::set<std::string>>;
 
 Shape ShapeOf(const JobRequest& request, const std::set<std::string>& avoid) {
-  return {request.model_name, request.reference, request.allocation, request.gpu_count, request.vram_mode, avoid};
+  return {request.model_name, request.reference, request.allocation,
+          request.gpu_count,  request.vram_mode, avoid};
 }
 
 enum class Tried { kStarted, kWaits, kFailed };
@@ -64,8 +65,10 @@ void Pass::Go() {
 }
 
 Tried Pass::Try(Job& job, const std::set<std::string>& avoid) {
-  Inventory::Search search{
-      .sizes = WorldSizes(job.request, inventory_->gpu_count_max()), .avoid = avoid, .held = &held_};
+  const std::vector<int> sizes = WorldSizes(job.request, inventory_->gpu_count_max());
+  const std::optional<VramMode> mode = inventory_->ModeFor(job.request, sizes, avoid);
+  if (!mode) return Tried::kFailed;
+  Inventory::Search search{.mode = *mode, .sizes = sizes, .avoid = avoid, .held = &held_};
   const std::optional<Placement> now = inventory_->Find(job.request, search);
   search.give_way = GiveWay::kStopping;
   const std::optional<Placement> soon = inventory_->Find(job.request, search);
@@ -110,7 +113,7 @@ bool Pass::Start(Job& job, const Placement& placement) {
     group.state = GroupState::kBusy;
     group.attempt = ref;
     group.changed_at = step_.at();
-    step_.Order(RunAttempt{.group = id, .attempt = ref});
+    step_.Order(RunOf(job));
   } else {
     state.groups[id] = {.id = id,
                         .node = placement.node,

@@ -64,6 +64,8 @@ struct Ending {
 void EndAttempt(Step& step, Job& job, Ending ending);
 
 AttemptRef CurrentRef(const Job& job);
+// The order to run its current attempt.
+RunAttempt RunOf(const Job& job);
 
 // The job whose current attempt `ref` is, and runs on `group`; else null.
 Job* CurrentJobOn(State& state, const AttemptRef& ref, const GroupId& group);

@@ -33,7 +33,9 @@ TimeMs AwaySince(const State& state, const std::string& name) {
 
 void LoseSilentNodes(Step& step) {
   for (auto& [name, node] : step.state().nodes) {
-    if (step.at() - node.last_heard_at >= step.policy().node_silence_ms_max) node.connected = false;
+    const std::int64_t silent_ms = step.at() - node.last_heard_at;
+    if (silent_ms >= step.policy().node_silence_ms_max) node.connected = false;
+    node.given_up = !node.connected && silent_ms >= step.policy().reconnect_ms_max;
   }
 }
 

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "worker/job/vram_mode.h"
+
 namespace ovi::core {
 
 using TimeMs = std::int64_t;  // milliseconds since 1970, UTC
@@ -72,9 +74,6 @@ struct Artifact {
 
 enum class Allocation { kAuto, kSingle, kMulti, kFsdp };
 
-// How weights are kept (worker/pipeline/memory_layout.h). kAuto is a wish; nothing runs in it.
-enum class VramMode { kAuto, kStandard, kFp8, kFp8Offload, kUltraLow };
-
 // What scheduling needs to know of a job. The rest of its spec is opaque here.
 struct JobRequest {
   std::string user;
@@ -99,7 +98,7 @@ struct Attempt {
   AttemptEnd end = AttemptEnd::kNone;
   std::string message;
   std::vector<MemoryReport> memory;
-  VramMode vram_mode = VramMode::kAuto;  // kAuto: of a journal that did not say
+  VramMode vram_mode = VramMode::kAuto;  // chosen; kAuto in journals of before there was a choice
   bool operator==(const Attempt&) const = default;
 };
 
@@ -154,19 +153,19 @@ struct Group {
   bool operator==(const Group&) const = default;
 };
 
-// What each rank of such a group takes in a mode.
+// What each rank of such a group takes in such a mode.
 struct MemoryNeed {
-  VramMode vram_mode = VramMode::kStandard;
   int world_size = 1;
   bool fsdp = false;
+  VramMode vram_mode = VramMode::kStandard;  // never kAuto
   std::int64_t as_executed_bytes = 0;
-  std::int64_t reference_bytes = 0;  // kStandard only
+  std::int64_t reference_bytes = 0;
   bool operator==(const MemoryNeed&) const = default;
 };
 
 struct ModelFacts {
   std::string name;
-  std::vector<MemoryNeed> needs;  // of the groups and modes that can run it, one each
+  std::vector<MemoryNeed> needs;  // of the groups that can run it, one each and mode
   std::string problem;            // not "" when the folder cannot be used
   bool operator==(const ModelFacts&) const = default;
 };
@@ -193,6 +192,7 @@ struct Node {
   bool connected = false;
   TimeMs last_heard_at = 0;
   bool stream_ended = false;  // we were told so; a node that is only silent may be heard again
+  bool given_up = false;      // not heard of for reconnect_ms_max: no job waits for it that can do without
   // After that, groups on it were forgotten: only a hello tells what lives there. Nothing it reports makes it
   // connected.
   bool must_say_hello = false;

@@ -149,7 +149,7 @@ core::AttemptRef Read(const pb::AttemptRef& from) {
 }
 
 // Of a journal from before there were modes, auto.
-absl::Status ReadVramMode(pb::VramMode from, core::VramMode* to) {
+absl::Status ReadVramMode(pb::VramMode from, VramMode* to) {
   if (from == pb::VRAM_MODE_UNSPECIFIED) return absl::OkStatus();
   return ToCore(journal_words::kVramModes, from, "vram_mode", to);
 }

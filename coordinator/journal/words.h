@@ -58,12 +58,12 @@ inline constexpr Word<core::Allocation, journal::v1::Allocation> kAllocations[] 
     {core::Allocation::kMulti, journal::v1::ALLOCATION_MULTI},
     {core::Allocation::kFsdp, journal::v1::ALLOCATION_FSDP}};
 
-inline constexpr Word<core::VramMode, journal::v1::VramMode> kVramModes[] = {
-    {core::VramMode::kAuto, journal::v1::VRAM_MODE_AUTO},
-    {core::VramMode::kStandard, journal::v1::VRAM_MODE_STANDARD},
-    {core::VramMode::kFp8, journal::v1::VRAM_MODE_FP8},
-    {core::VramMode::kFp8Offload, journal::v1::VRAM_MODE_FP8_OFFLOAD},
-    {core::VramMode::kUltraLow, journal::v1::VRAM_MODE_ULTRA_LOW}};
+inline constexpr Word<VramMode, journal::v1::VramMode> kVramModes[] = {
+    {VramMode::kAuto, journal::v1::VRAM_MODE_AUTO},
+    {VramMode::kStandard, journal::v1::VRAM_MODE_STANDARD},
+    {VramMode::kFp8, journal::v1::VRAM_MODE_FP8},
+    {VramMode::kFp8Offload, journal::v1::VRAM_MODE_FP8_OFFLOAD},
+    {VramMode::kUltraLow, journal::v1::VRAM_MODE_ULTRA_LOW}};
 
 template <typename Core, typename Proto, std::size_t count>
 Proto ToProto(const Word<Core, Proto> (&words)[count], Core value) {

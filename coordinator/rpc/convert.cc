@@ -9,6 +9,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/text.h"
+#include "worker/job/job_proto.h"
 #include "worker/job/model_choice.h"
 
 namespace ovi {
@@ -59,13 +60,6 @@ constexpr EnumTable<core::Stage, v1::Stage, 4> kStages{{{{core::Stage::kNone, v1
                                                          {core::Stage::kEncode, v1::STAGE_ENCODE},
                                                          {core::Stage::kDenoise, v1::STAGE_DENOISE},
                                                          {core::Stage::kDecode, v1::STAGE_DECODE}}}};
-
-constexpr EnumTable<core::VramMode, v1::VramMode, 5> kVramModes{
-    {{{core::VramMode::kAuto, v1::VRAM_MODE_AUTO},
-      {core::VramMode::kStandard, v1::VRAM_MODE_STANDARD},
-      {core::VramMode::kFp8, v1::VRAM_MODE_FP8},
-      {core::VramMode::kFp8Offload, v1::VRAM_MODE_FP8_OFFLOAD},
-      {core::VramMode::kUltraLow, v1::VRAM_MODE_ULTRA_LOW}}}};
 
 constexpr EnumTable<core::ArtifactKind, v1::ArtifactKind, 3> kKinds{
     {{{core::ArtifactKind::kVideo, v1::ARTIFACT_KIND_VIDEO},
@@ -125,6 +119,7 @@ v1::Attempt ToProto(const core::Attempt& attempt) {
   out.set_ended_at_ms(attempt.ended_at);
   out.set_end(kEnds.ToProto(attempt.end));
   out.set_message(attempt.message);
+  if (attempt.vram_mode != VramMode::kAuto) out.set_vram_mode(ToProto(attempt.vram_mode));
   for (const core::MemoryReport& report : attempt.memory) {
     v1::MemoryReport& memory = *out.add_memory();
     memory.set_rank(report.rank);
@@ -134,7 +129,6 @@ v1::Attempt ToProto(const core::Attempt& attempt) {
     memory.set_seconds(report.seconds);
     memory.set_host_bytes_planned(report.host_bytes_planned);
   }
-  if (attempt.vram_mode != core::VramMode::kAuto) out.set_vram_mode(kVramModes.ToProto(attempt.vram_mode));
   return out;
 }
 
@@ -170,7 +164,7 @@ v1::PlanOption ToProto(const core::Option& option) {
   out.set_node(option.node);
   for (const int index : option.gpu_indices) out.add_gpu_indices(index);
   out.set_reason(option.reason);
-  out.set_vram_mode(kVramModes.ToProto(option.vram_mode));
+  out.set_vram_mode(ToProto(option.vram_mode));
   return out;
 }
 
@@ -203,10 +197,6 @@ std::vector<core::MemoryReport> FromProto(
   return out;
 }
 
-core::VramMode FromProto(v1::VramMode mode, core::VramMode unspecified) {
-  return kVramModes.FromProto(mode).value_or(unspecified);
-}
-
 core::AttemptEnd FromProto(v1::AttemptEnd end) {
   return kEnds.FromProto(end).value_or(core::AttemptEnd::kWorkerCrash);
 }
@@ -228,7 +218,7 @@ core::JobRequest RequestOf(const v1::JobSpec& spec) {
   request.priority = spec.priority();
   request.model_name = spec.model_name();
   request.reference = spec.precision() == v1::PRECISION_REFERENCE;
-  request.vram_mode = FromProto(spec.vram_mode(), core::VramMode::kAuto);
+  request.vram_mode = VramModeOf(spec.vram_mode());
   switch (spec.gpu_allocation()) {
     case v1::GPU_ALLOCATION_SINGLE:
       request.allocation = core::Allocation::kSingle;

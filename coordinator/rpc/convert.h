@@ -35,7 +35,6 @@ core::MemoryReport FromProto(const v1::MemoryReport& report);
 std::vector<core::MemoryReport> FromProto(
     const google::protobuf::RepeatedPtrField<v1::MemoryReport>& reports);
 core::AttemptEnd FromProto(v1::AttemptEnd end);
-core::VramMode FromProto(v1::VramMode mode, core::VramMode unspecified);
 // INVALID_ARGUMENT names the field: the kind, a hash that is none, a negative size.
 absl::StatusOr<core::Artifact> FromProto(const v1::Artifact& artifact);
 

@@ -11,6 +11,7 @@
 #include "base/status.h"
 #include "base/text.h"
 #include "coordinator/rpc/convert.h"
+#include "worker/job/job_proto.h"
 
 namespace ovi {
 namespace {
@@ -61,7 +62,7 @@ absl::StatusOr<core::GroupFound> ParseGroup(const std::string& id,
 
 absl::StatusOr<core::ModelFacts> ParseModel(const v1::ModelInfo& model) {
   core::ModelFacts out{.name = model.name(), .problem = model.problem()};
-  std::set<std::tuple<int, bool, core::VramMode>> groups;
+  std::set<std::tuple<int, bool, VramMode>> groups;
   for (const v1::MemoryNeed& need : model.memory_needs()) {
     const auto wrong = [&](std::string_view what) {
       return absl::InvalidArgumentError(
@@ -72,14 +73,16 @@ absl::StatusOr<core::ModelFacts> ParseModel(const v1::ModelInfo& model) {
     }
     if (need.as_executed_bytes() < 0 || need.reference_bytes() < 0)
       return wrong("bytes must not be negative");
-    const core::VramMode mode = FromProto(need.vram_mode(), core::VramMode::kStandard);
-    if (mode == core::VramMode::kAuto) return wrong("vram_mode must be one that something runs in");
+    if (!v1::VramMode_IsValid(need.vram_mode())) continue;  // of an agent that knows more of them
+    if (need.vram_mode() == v1::VRAM_MODE_AUTO) return wrong("vram_mode must be one, not auto");
+    const VramMode mode =
+        need.vram_mode() == v1::VRAM_MODE_UNSPECIFIED ? VramMode::kStandard : VramModeOf(need.vram_mode());
     if (!groups.emplace(need.world_size(), need.fsdp(), mode).second) {
       return wrong(absl::StrCat(need.world_size(), " ranks come twice"));
     }
-    out.needs.push_back({.vram_mode = mode,
-                         .world_size = need.world_size(),
+    out.needs.push_back({.world_size = need.world_size(),
                          .fsdp = need.fsdp(),
+                         .vram_mode = mode,
                          .as_executed_bytes = need.as_executed_bytes(),
                          .reference_bytes = need.reference_bytes()});
   }

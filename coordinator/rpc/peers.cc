@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "coordinator/rpc/convert.h"
+#include "worker/job/job_proto.h"
 
 namespace ovi {
 
@@ -87,7 +88,10 @@ void Peers::StopGroup(const core::StopGroup& stop, const std::string& agent_inst
 void Peers::RunAttempt(const core::RunAttempt& run, const std::string& spec) {
   v1::GroupCommand command;
   *command.mutable_run()->mutable_attempt() = ToProto(run.attempt);
-  command.mutable_run()->mutable_spec()->ParseFromString(spec);
+  v1::JobSpec& out = *command.mutable_run()->mutable_spec();
+  out.ParseFromString(spec);
+  // A group that chose for itself might find another one: a clip can be smaller than the model's largest.
+  if (run.vram_mode != VramMode::kAuto) out.set_vram_mode(ToProto(run.vram_mode));
   SendToGroup(run.group, std::move(command));
 }
 

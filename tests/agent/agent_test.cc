@@ -43,14 +43,20 @@ TEST_F(AgentTest, SaysWhatItsNodeIs) {
   ASSERT_EQ(hello->models_size(), 4) << "configs/models";
   EXPECT_EQ(hello->models(3).name(), "mini-ovi");
   EXPECT_EQ(hello->models(3).problem(), "");
-  ASSERT_EQ(hello->models(3).memory_needs_size(), 3) << "two GPUs: alone, on both, on both with fsdp";
+  ASSERT_EQ(hello->models(3).memory_needs_size(), 3 * 4)
+      << "two GPUs: alone, on both, on both with fsdp, each in four modes";
+  std::set<v1::VramMode> modes;
   for (const v1::MemoryNeed& need : hello->models(3).memory_needs()) {
     EXPECT_GT(need.as_executed_bytes(), 1 << 20);
-    EXPECT_GE(need.reference_bytes(), need.as_executed_bytes());
+    const bool standard = need.vram_mode() == v1::VRAM_MODE_STANDARD;
+    EXPECT_EQ(need.reference_bytes() >= need.as_executed_bytes(), standard);
+    modes.insert(need.vram_mode());
   }
+  EXPECT_THAT(modes, testing::ElementsAre(v1::VRAM_MODE_STANDARD, v1::VRAM_MODE_FP8,
+                                          v1::VRAM_MODE_FP8_OFFLOAD, v1::VRAM_MODE_ULTRA_LOW));
   EXPECT_EQ(hello->models(3).memory_needs(0).world_size(), 1);
-  EXPECT_EQ(hello->models(3).memory_needs(1).world_size(), 2);
-  EXPECT_TRUE(hello->models(3).memory_needs(2).fsdp());
+  EXPECT_EQ(hello->models(3).memory_needs(4).world_size(), 2);
+  EXPECT_TRUE(hello->models(3).memory_needs(8).fsdp());
   EXPECT_THAT(hello->models(0).problem(), HasSubstr("missing")) << "its weights are not in the repository";
 }
 

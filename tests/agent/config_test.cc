@@ -38,6 +38,7 @@ node_token_file: node_token
 state_dir: state
 models_dir: ../models
 weights_dir: /data/weights
+cache_dir: cache
 gpus:
   - {name: RTX 3090, vram: 24GiB, share: 1000}
   - {vram: "600 MB"}
@@ -59,6 +60,7 @@ log: {level: debug, json: true, file: agent.log}
   EXPECT_EQ(config->state_dir, "/etc/ovi/state");
   EXPECT_EQ(config->models_dir, "/etc/models");
   EXPECT_EQ(config->weights_dir, "/data/weights");
+  EXPECT_EQ(config->cache_dir, "/etc/ovi/cache");
   ASSERT_TRUE(config->declared_gpus);
   EXPECT_THAT(*config->declared_gpus,
               ElementsAre(DeclaredGpu{"RTX 3090", std::int64_t{24} << 30, 1000},

@@ -39,6 +39,7 @@ class ModelScanTest : public testing::Test {
                   needs[0].set_reference_bytes(200);
                   needs[1].set_world_size(2);
                   needs[1].set_fsdp(true);
+                  needs[1].set_vram_mode(v1::VRAM_MODE_ULTRA_LOW);
                   return needs;
                 }})
         .Scan();

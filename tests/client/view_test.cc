@@ -194,6 +194,27 @@ TEST(JobView, TellsAllOfOneJob) {
             "      2  gpu-b  0,1   g1-2 (warm)  0:20            goes on\n");
 }
 
+TEST(JobView, ShowsTheModeAndTheHostMemoryOfAttempts) {
+  v1::Job job;
+  v1::Attempt* attempt = job.add_attempts();
+  attempt->set_number(1);
+  attempt->set_node("gpu-a");
+  attempt->add_gpu_indices(0);
+  attempt->set_group_id("g1-1");
+  attempt->set_started_at_ms(kNow - 60'000);
+  attempt->set_ended_at_ms(kNow - 30'000);
+  attempt->set_end(v1::ATTEMPT_END_COMPLETED);
+  attempt->set_vram_mode(v1::VRAM_MODE_ULTRA_LOW);
+  for (const std::int64_t gib : {4, 2}) {
+    v1::MemoryReport* report = attempt->add_memory();
+    report->set_device_bytes_peak(gib << 30);
+    report->set_host_bytes_planned(std::int64_t{13} << 30);
+  }
+  EXPECT_EQ(AttemptTable(job, kNow, kTerminal80),
+            "ATTEMPT  NODE   GPUS  GROUP  VRAM MODE  TIME  PEAK/GPU      HOST  END\n"
+            "      1  gpu-a  0     g1-1   ultra_low  0:30   4.0 GiB  13.0 GiB  COMPLETED\n");
+}
+
 TEST(JobView, CallsItsNewsByTheState) {
   const auto details = [](const v1::Job& job) {
     return JobDetails(job, kNow, absl::UTCTimeZone(), kTerminal80);

@@ -148,6 +148,124 @@ TEST(Place, TakesWhatTheTableSays) {
   }
 }
 
+TEST(Place, TakesTheModeThatIsAskedForOrTheBestThatTheClusterHolds) {
+  struct {
+    std::string name;
+    JobRequest request;
+    std::vector<NodeFacts> nodes;
+    std::string node;
+    VramMode mode = VramMode::kStandard;
+    std::int64_t bytes = 0;
+  } const rows[] = {
+      {"standard", In(VramMode::kStandard), {Box("a", {8})}, "a", VramMode::kStandard, 6},
+      {"fp8", In(VramMode::kFp8), {Box("a", {8})}, "a", VramMode::kFp8, 5},
+      {"fp8_offload", In(VramMode::kFp8Offload), {Box("a", {4})}, "a", VramMode::kFp8Offload, 4},
+      {"ultra_low", In(VramMode::kUltraLow), {Box("a", {8})}, "a", VramMode::kUltraLow, 3},
+      {"standard where only less fits", In(VramMode::kStandard), {Box("a", {5})}, ""},
+      {"auto, all fit", Single(), {Box("a", {8})}, "a", VramMode::kStandard, 6},
+      {"auto, standard does not", Single(), {Box("a", {5})}, "a", VramMode::kUltraLow, 3},
+      {"auto, nothing fits", Single(), {Box("a", {2})}, ""},
+      {"auto, the box that holds standard",
+       Single(),
+       {Box("a", {5}), Box("b", {24})},
+       "b",
+       VramMode::kStandard,
+       6},
+      {"auto counts what others have", Single(), {Foreign(Box("a", {8}), 0, 3)}, "a", VramMode::kUltraLow, 3},
+      {"auto counts no faulty GPU", Single(), {Faulty(Box("a", {8, 5}), 0)}, "a", VramMode::kUltraLow, 3},
+      {"auto, few in standard before many in less",
+       kAuto,
+       {Box("a", {5, 5, 5, 5}), Box("b", {8})},
+       "b",
+       VramMode::kStandard,
+       6},
+      {"auto, many in less where none holds standard",
+       kAuto,
+       {Box("a", {5, 5, 5, 5})},
+       "a",
+       VramMode::kUltraLow,
+       3},
+      {"a gang by its own figures", In(VramMode::kFp8, Multi(2)), {Box("a", {5, 5})}, "a", VramMode::kFp8, 5},
+  };
+  for (const auto& row : rows) {
+    SCOPED_TRACE(row.name);
+    State state;
+    for (const NodeFacts& node : row.nodes) AddNode(state, WithModes(node));
+    const std::optional<Placement> placement = Place(state, row.request, {});
+    ASSERT_EQ(placement.has_value(), !row.node.empty());
+    if (!placement) continue;
+    EXPECT_EQ(placement->node, row.node);
+    EXPECT_STREQ(ToString(placement->vram_mode), ToString(row.mode));
+    EXPECT_EQ(placement->bytes_per_rank, row.bytes);
+  }
+}
+
+TEST(Place, RunsPrecisionReferenceInStandardOnly) {
+  State state;
+  AddNode(state, WithModes(Box("a", {24})));
+  JobRequest reference = Single();
+  reference.reference = true;
+  EXPECT_EQ(Place(state, reference, {})->bytes_per_rank, 14);
+  state.nodes.at("a").facts.gpus[0].bytes_total = 13;
+  EXPECT_EQ(Place(state, reference, {}), std::nullopt);
+}
+
+TEST(Place, WaitsForStandardRatherThanTakeLess) {
+  State state;
+  AddNode(state, WithModes(Box("a", {8})));
+  AddNode(state, WithModes(Box("b", {5})));
+  Occupy(state, Busy("g1-1", "a", {0}));
+  EXPECT_EQ(Place(state, Single(), {}), std::nullopt) << "the other job ends";
+  EXPECT_EQ(PendingReason(state, Single(), {}), "waits for 1 GPU with 6 B free (none is)");
+  EXPECT_EQ(Place(state, In(VramMode::kUltraLow), {})->node, "b");
+}
+
+TEST(Place, DoesNotWaitForWhatIsNotOurs) {
+  const auto mode = [](const State& state, const std::set<std::string>& avoid = {}) {
+    const auto placement = Place(state, Single(), avoid);
+    return placement ? ToString(placement->vram_mode) : "none";
+  };
+  State state;
+  AddNode(state, WithModes(Box("a", {8})));
+  AddNode(state, WithModes(Box("b", {5})));
+  EXPECT_STREQ(mode(state), "standard");
+  EXPECT_STREQ(mode(state, {"a"}), "ultra_low");
+  state.nodes.at("a").connected = false;
+  EXPECT_STREQ(mode(state), "none") << "it may be back in a moment";
+  EXPECT_EQ(PendingReason(state, Single(), {}), "waits for a node: a is lost");
+  state.nodes.at("a").given_up = true;
+  EXPECT_STREQ(mode(state), "ultra_low");
+  state.nodes.at("a") = {.facts = WithModes(Box("a", {8})), .connected = true};
+  state.drained["a"] = "fan";
+  EXPECT_STREQ(mode(state), "ultra_low");
+}
+
+TEST(Place, UsesAWarmGroupWhoseBytesAreEnoughForTheMode) {
+  State state;
+  AddNode(state, WithModes(Box("a", {8, 8})));
+  Occupy(state, Idle("g1-1", "a", {0}));
+  state.groups.at("g1-1").bytes_per_rank = 4;  // of a job in fp8_offload
+  EXPECT_EQ(Place(state, Single(), {})->warm_group, "") << "too little for standard, which is what it gets";
+  EXPECT_EQ(Place(state, In(VramMode::kFp8), {})->warm_group, "");
+  const auto placement = Place(state, In(VramMode::kUltraLow), {});
+  EXPECT_EQ(placement->warm_group, "g1-1");
+  EXPECT_EQ(placement->vram_mode, VramMode::kUltraLow);
+  EXPECT_EQ(placement->bytes_per_rank, 4) << "what the group has";
+}
+
+TEST(AvoidedNodes, AreNoneWhereOthersHoldTheJobInALowerModeOnly) {
+  State state;
+  AddNode(state, WithModes(Box("a", {8})));
+  AddNode(state, WithModes(Box("b", {5})));
+  Job job{.request = Single()};
+  job.attempts.push_back({.node = "a", .end = AttemptEnd::kWorkerCrash, .vram_mode = VramMode::kStandard});
+  EXPECT_THAT(AvoidedNodes(state, job), IsEmpty()) << "standard is only on a";
+  job.attempts.back().end = AttemptEnd::kOutOfMemory;
+  EXPECT_THAT(AvoidedNodes(state, job), ElementsAre("a")) << "where standard does not go";
+  job.attempts.back() = {.node = "a", .end = AttemptEnd::kWorkerCrash, .vram_mode = VramMode::kUltraLow};
+  EXPECT_THAT(AvoidedNodes(state, job), ElementsAre("a"));
+}
+
 TEST(Place, SkipsLostDrainedAndAvoidedNodes) {
   State state;
   AddNode(state, Box("a", {8}));

@@ -105,6 +105,70 @@ TEST(CheckFitsEver, SpeaksOfFsdpWhereThatIsAskedForOrWouldHelp) {
             "needs 2 GPUs with 11.0 MiB each on one node; the most there are: 1 on box-1");
 }
 
+// Alone 15 MiB in standard, 9 in fp8, 7 in fp8_offload, 5 in ultra_low; on more ranks as much; with fsdp as
+// Large says in standard, half of it in the other modes.
+NodeFacts LargeWithModes(const std::string& name, const std::vector<std::int64_t>& gpu_mib) {
+  NodeFacts node = Large(name, gpu_mib);
+  std::vector<MemoryNeed>& needs = node.models[0].needs;
+  const std::vector<MemoryNeed> standard = needs;
+  for (const auto& [mode, mib] : {std::pair(VramMode::kFp8, 9), std::pair(VramMode::kFp8Offload, 7),
+                                  std::pair(VramMode::kUltraLow, 5)}) {
+    for (MemoryNeed need : standard) {
+      need.vram_mode = mode;
+      need.as_executed_bytes = need.fsdp ? need.as_executed_bytes / 2 : mib * kMiB;
+      needs.push_back(need);
+    }
+  }
+  return node;
+}
+
+TEST(CheckFitsEver, NamesTheModeThatWouldFit) {
+  State state;
+  AddNode(state, LargeWithModes("box-1", {8}));
+  const JobRequest single = Request(Allocation::kSingle);
+  EXPECT_EQ(Refusal(state, single), "") << "auto takes what fits";
+  EXPECT_EQ(Refusal(state, In(VramMode::kUltraLow, single)), "");
+  EXPECT_EQ(Refusal(state, In(VramMode::kStandard, single)),
+            "needs 1 GPU with 15.0 MiB; the largest there is: 8.0 MiB on box-1; ultra_low would fit");
+  EXPECT_EQ(Refusal(state, In(VramMode::kFp8, single)),
+            "needs 1 GPU with 9.0 MiB in fp8; the largest there is: 8.0 MiB on box-1; ultra_low would fit");
+  EXPECT_EQ(Refusal(state, In(VramMode::kStandard, Request(Allocation::kMulti, 2))),
+            "needs 2 GPUs with 15.0 MiB each on one node; the largest there is: 8.0 MiB on box-1; single in "
+            "ultra_low would fit");
+  AddNode(state, LargeWithModes("box-2", {11, 11}));
+  EXPECT_EQ(
+      Refusal(state, In(VramMode::kStandard, single)),
+      "needs 1 GPU with 15.0 MiB; the largest there is: 11.0 MiB on box-2; fsdp_2 or ultra_low would fit");
+  state.nodes.clear();
+  AddNode(state, LargeWithModes("box-1", {4}));
+  EXPECT_EQ(Refusal(state, single),
+            "needs 1 GPU with 5.0 MiB in ultra_low; the largest there is: 4.0 MiB on box-1");
+  JobRequest reference = single;
+  reference.reference = true;
+  EXPECT_EQ(Refusal(state, reference),
+            "model_name: no node says how much memory \"mini-ovi\" needs in precision reference");
+}
+
+TEST(CheckFitsEver, SaysWhereAgentsKnowNoModes) {
+  State state;
+  AddNode(state, Large("box-1", {16}));
+  EXPECT_EQ(Refusal(state, In(VramMode::kFp8, Request(Allocation::kSingle))),
+            "model_name: no node says how much memory \"mini-ovi\" needs in fp8; standard would fit");
+}
+
+TEST(PendingReason, NamesTheMode) {
+  State state;
+  AddNode(state, LargeWithModes("box-1", {8}));
+  state.groups["g1-1"] = {.id = "g1-1",
+                          .node = "box-1",
+                          .gpu_indices = {0},
+                          .bytes_per_rank = 5 * kMiB,
+                          .model_name = "mini-ovi",
+                          .state = GroupState::kBusy};
+  EXPECT_EQ(PendingReason(state, Request(Allocation::kSingle), {}),
+            "waits for 1 GPU with 5.0 MiB free in ultra_low (none is)");
+}
+
 TEST(PendingReason, SaysWhatTheJobWaitsFor) {
   State state;
   const JobRequest gang = Request(Allocation::kMulti, 2);
@@ -162,6 +226,30 @@ TEST(Options, ListsWhatFitsNowThenEverThenNever) {
   ASSERT_THAT(three, SizeIs(1));
   EXPECT_EQ(three[0].bytes_per_rank, 0);
   EXPECT_EQ(three[0].reason, "needs 3 GPUs on one node; the most there are: 2 on box-1");
+}
+
+TEST(Options, SayTheModeAndThoseOfAnotherComeLater) {
+  State state;
+  AddNode(state, LargeWithModes("box-1", {16}));
+  AddNode(state, LargeWithModes("box-2", {8, 8}));
+  const std::vector<Option> options = Options(state, Request(Allocation::kAuto));
+  ASSERT_THAT(options, SizeIs(3));
+  EXPECT_EQ(options[0].world_size, 1);
+  EXPECT_EQ(options[0].vram_mode, VramMode::kStandard);
+  EXPECT_EQ(options[0].bytes_per_rank, 15 * kMiB);
+  EXPECT_EQ(options[1].world_size, 2);
+  EXPECT_TRUE(options[1].fits_now);
+  EXPECT_EQ(options[1].vram_mode, VramMode::kUltraLow);
+  EXPECT_EQ(options[1].bytes_per_rank, 5 * kMiB);
+  EXPECT_EQ(options[1].node, "box-2");
+  EXPECT_EQ(options[2].world_size, 4);
+  EXPECT_FALSE(options[2].fits_ever);
+  EXPECT_EQ(options[2].vram_mode, VramMode::kUltraLow) << "which takes least";
+  EXPECT_EQ(Place(state, Request(Allocation::kAuto), {})->node, "box-1");
+  const std::vector<Option> fp8 = Options(state, In(VramMode::kFp8, Request(Allocation::kSingle)));
+  ASSERT_THAT(fp8, SizeIs(1));
+  EXPECT_EQ(fp8[0].vram_mode, VramMode::kFp8);
+  EXPECT_EQ(fp8[0].bytes_per_rank, 9 * kMiB);
 }
 
 TEST(Options, PutsFirstWhatPlaceWouldTake) {

@@ -204,5 +204,71 @@ TEST_F(ScheduleTest, LetsGroupsShareAGpuWherePolicyAllows) {
   EXPECT_THAT(Orders<StartGroup>(), SizeIs(2));
 }
 
+TEST_F(ScheduleTest, TellsTheGroupAndTheJournalWhichModeItChose) {
+  Connect(WithModes(Box("box-1", {5})));
+  const JobId id = Submit(Single());
+  EXPECT_EQ(Last(id).vram_mode, VramMode::kUltraLow);
+  EXPECT_EQ(Last(id).bytes_per_rank, 3);
+  Attach(GroupOf(id));
+  ASSERT_THAT(Orders<RunAttempt>(), SizeIs(1));
+  EXPECT_EQ(Orders<RunAttempt>()[0].vram_mode, VramMode::kUltraLow);
+  const Group group = state_.groups.at(GroupOf(id));
+  Restart();
+  EXPECT_EQ(Last(id).vram_mode, VramMode::kUltraLow);
+  Connect(WithModes(Box("box-1", {5})), {FactsOf(group)});
+  Attach(group.id);
+  ASSERT_THAT(Orders<RunAttempt>(), SizeIs(1)) << "it came back without the attempt";
+  EXPECT_EQ(Orders<RunAttempt>()[0].vram_mode, VramMode::kUltraLow);
+}
+
+TEST_F(ScheduleTest, GivesAWarmGroupTheModeOfItsNextJob) {
+  Connect(WithModes(Box("box-1", {8})));
+  const GroupId group = Warm(Single());
+  const JobId id = Submit(In(VramMode::kFp8));
+  ASSERT_THAT(Orders<RunAttempt>(), SizeIs(1));
+  EXPECT_EQ(Orders<RunAttempt>()[0].group, group);
+  EXPECT_EQ(Orders<RunAttempt>()[0].vram_mode, VramMode::kFp8);
+  EXPECT_EQ(Last(id).vram_mode, VramMode::kFp8);
+}
+
+TEST_F(ScheduleTest, LetsAnAutoJobWaitForStandardUntilItsNodeIsGivenUp) {
+  Connect(WithModes(Box("box-1", {8})));
+  Connect(WithModes(Box("box-2", {5})));
+  const JobId running = Running(Single());
+  const JobId second = Submit(Single());
+  EXPECT_EQ(StateOf(second), JobState::kPending) << "box-2 is free, but it holds less";
+  Complete(running);
+  EXPECT_EQ(Last(second).node, "box-1");
+  EXPECT_EQ(Last(second).vram_mode, VramMode::kStandard);
+
+  const JobId third = Submit(Single());
+  Lose("box-1");
+  for (int seconds = 1; seconds < 20; ++seconds) {
+    Wait(1'000);
+    Hear("box-2");
+    Do(Tick{});
+    ASSERT_EQ(StateOf(third), JobState::kPending) << seconds << " s: it may be back in a moment";
+  }
+  Wait(1'000);
+  Hear("box-2");
+  Do(Tick{});
+  EXPECT_EQ(Last(third).node, "box-2");
+  EXPECT_EQ(Last(third).vram_mode, VramMode::kUltraLow);
+}
+
+TEST_F(ScheduleTest, KeepsTheModeAfterACrashAndLowersItElsewhereAfterOutOfMemory) {
+  Connect(WithModes(Box("box-1", {8})));
+  Connect(WithModes(Box("box-2", {5})));
+  const JobId id = Running(Single());
+  Exit(GroupOf(id), 139);
+  ASSERT_THAT(JobOf(id).attempts, SizeIs(2));
+  EXPECT_EQ(Last(id).node, "box-1");
+  EXPECT_EQ(Last(id).vram_mode, VramMode::kStandard);
+  Exit(GroupOf(id), 3);
+  ASSERT_THAT(JobOf(id).attempts, SizeIs(3));
+  EXPECT_EQ(Last(id).node, "box-2");
+  EXPECT_EQ(Last(id).vram_mode, VramMode::kUltraLow);
+}
+
 }  // namespace
 }  // namespace ovi::core

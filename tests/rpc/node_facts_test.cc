@@ -37,8 +37,32 @@ TEST(ParseHello, TakesWhatAnAgentSays) {
   EXPECT_EQ(event->facts.gpus.size(), 2U);
   EXPECT_TRUE(event->facts.gpus[1].faulty);
   const core::MemoryNeed wanted{.world_size = 2, .fsdp = true, .as_executed_bytes = 9, .reference_bytes = 18};
-  EXPECT_EQ(event->facts.models[0].needs, std::vector<core::MemoryNeed>{wanted});
+  EXPECT_EQ(event->facts.models[0].needs, std::vector<core::MemoryNeed>{wanted})
+      << "an agent that knows no modes speaks of standard";
   EXPECT_EQ(event->groups[0].group, "g1-1");
+}
+
+TEST(ParseHello, TakesANeedForEveryMode) {
+  v1::NodeHello hello = Hello();
+  v1::ModelInfo& model = *hello.add_models();
+  const auto add = [&model](v1::VramMode mode, std::int64_t bytes) {
+    v1::MemoryNeed& need = *model.add_memory_needs();
+    need.set_world_size(1);
+    need.set_vram_mode(mode);
+    need.set_as_executed_bytes(bytes);
+  };
+  add(v1::VRAM_MODE_STANDARD, 9);
+  add(v1::VRAM_MODE_FP8, 8);
+  add(v1::VRAM_MODE_FP8_OFFLOAD, 7);
+  add(v1::VRAM_MODE_ULTRA_LOW, 6);
+  add(static_cast<v1::VramMode>(99), 5);
+  const absl::StatusOr<core::NodeConnected> event = ParseHello(hello);
+  ASSERT_TRUE(event.ok()) << event.status();
+  const std::vector<core::MemoryNeed> wanted = {{.vram_mode = VramMode::kStandard, .as_executed_bytes = 9},
+                                                {.vram_mode = VramMode::kFp8, .as_executed_bytes = 8},
+                                                {.vram_mode = VramMode::kFp8Offload, .as_executed_bytes = 7},
+                                                {.vram_mode = VramMode::kUltraLow, .as_executed_bytes = 6}};
+  EXPECT_EQ(event->facts.models[0].needs, wanted) << "without that of a mode only a newer agent knows";
 }
 
 TEST(ParseHello, RefusesFactsThatCannotBe) {
@@ -64,6 +88,19 @@ TEST(ParseHello, RefusesFactsThatCannotBe) {
          v1::ModelInfo& model = *h.add_models();
          model.add_memory_needs()->set_world_size(2);
          model.add_memory_needs()->set_world_size(2);
+       },
+       absl::StatusCode::kInvalidArgument},
+      {[](v1::NodeHello& h) {
+         v1::ModelInfo& model = *h.add_models();
+         model.add_memory_needs()->set_world_size(2);
+         model.mutable_memory_needs(0)->set_vram_mode(v1::VRAM_MODE_STANDARD);
+         model.add_memory_needs()->set_world_size(2);
+       },
+       absl::StatusCode::kInvalidArgument},
+      {[](v1::NodeHello& h) {
+         v1::MemoryNeed& need = *h.add_models()->add_memory_needs();
+         need.set_world_size(1);
+         need.set_vram_mode(v1::VRAM_MODE_AUTO);
        },
        absl::StatusCode::kInvalidArgument},
       {[](v1::NodeHello& h) { h.mutable_groups(0)->add_gpu_indices(0); }, absl::StatusCode::kInvalidArgument},

@@ -34,6 +34,11 @@ bool MayHave(const core::JobRequest& request, int ranks, bool fsdp) {
   return false;
 }
 
+bool MayRunIn(const core::JobRequest& request, VramMode mode) {
+  if (request.reference) return mode == VramMode::kStandard;
+  return request.vram_mode == VramMode::kAuto || request.vram_mode == mode;
+}
+
 void Books::Check(const core::State& state, const core::Outcome& outcome) {
   for (const core::Change& change : outcome.changes) OnChange(state, change);
   for (const core::Decision& decision : outcome.decisions) OnDecision(state, decision);
@@ -66,6 +71,7 @@ void Books::OnChange(const core::State& state, const core::Change& change) {
     if (started->attempt.attempt > policy_.attempts_max)
       verdict_.Wrong(Name(started->attempt) + " is one too many");
     CheckGroupOf(state.jobs.at(started->attempt.job).request, *started);
+    CheckModeOf(state, *started);
     ++seen_[started->warm ? "warm start" : "cold start"];
   } else if (const auto* advanced = std::get_if<core::AttemptAdvanced>(&change)) {
     move_to(advanced->attempt.job, advanced->state);
@@ -104,15 +110,50 @@ void Books::CheckGroupOf(const core::JobRequest& request, const core::AttemptSta
   for (const core::ModelFacts& model : cluster_.nodes().at(started.node).facts.models) {
     if (model.name != request.model_name) continue;
     for (const core::MemoryNeed& need : model.needs) {
-      if (need.world_size != ranks || need.fsdp != fsdp) continue;
+      if (need.world_size != ranks || need.fsdp != fsdp || need.vram_mode != started.vram_mode) continue;
       enough = started.bytes_per_rank >= (request.reference ? need.reference_bytes : need.as_executed_bytes);
     }
   }
-  if (!enough || !MayHave(request, ranks, fsdp)) {
+  if (!enough || !MayHave(request, ranks, fsdp) || !MayRunIn(request, started.vram_mode)) {
     verdict_.Wrong(absl::StrCat(Name(started.attempt), " began on ", ranks, " GPUs with ",
                                 started.bytes_per_rank, " bytes each, which is not what it needs"));
   }
   if (fsdp) ++seen_["fsdp"];
+}
+
+// A job in auto takes no lower mode than a node could give it that the coordinator hears of, whatever of ours
+// is there, unless an attempt failed on that node before.
+void Books::CheckModeOf(const core::State& state, const core::AttemptStarted& started) {
+  const core::Job& job = state.jobs.at(started.attempt.job);
+  ++seen_[absl::StrCat("in ", ToString(started.vram_mode))];
+  if (job.request.vram_mode != VramMode::kAuto || job.request.reference) return;
+  for (const VramMode better : {VramMode::kStandard, VramMode::kUltraLow, VramMode::kFp8}) {
+    if (better == started.vram_mode) return;
+    for (const auto& [name, node] : state.nodes) {
+      const bool tried =
+          std::any_of(job.attempts.begin(), job.attempts.end(), [&name = name](const core::Attempt& attempt) {
+            return attempt.node == name && attempt.end != core::AttemptEnd::kNone;
+          });
+      if (tried || !node.connected || drained_.contains(name)) continue;
+      for (const core::ModelFacts& model : node.facts.models) {
+        if (model.name == job.request.model_name && GivesMode(node.facts, model, job.request, better)) {
+          verdict_.Wrong(absl::StrCat(Name(started.attempt), " began in ", ToString(started.vram_mode),
+                                      ", but ", name, " has room for ", ToString(better)));
+        }
+      }
+    }
+  }
+}
+
+// With the GPUs that work, and the memory that others leave.
+bool Books::GivesMode(const core::NodeFacts& node, const core::ModelFacts& model,
+                      const core::JobRequest& request, VramMode mode) {
+  return std::any_of(model.needs.begin(), model.needs.end(), [&](const core::MemoryNeed& need) {
+    return need.vram_mode == mode && MayHave(request, need.world_size, need.fsdp) &&
+           std::count_if(node.gpus.begin(), node.gpus.end(), [&need](const core::GpuFacts& gpu) {
+             return !gpu.faulty && gpu.bytes_total - gpu.bytes_foreign >= need.as_executed_bytes;
+           }) >= need.world_size;
+  });
 }
 
 void Books::OnDecision(const core::State& state, const core::Decision& decision) {
@@ -123,6 +164,9 @@ void Books::OnDecision(const core::State& state, const core::Decision& decision)
     if (job == nullptr || job->current()->group != run->group) {
       verdict_.Wrong(
           absl::StrCat("group ", run->group, " is told to run ", Name(run->attempt), ", which is not its"));
+    } else if (job->current()->vram_mode != run->vram_mode || run->vram_mode == VramMode::kAuto) {
+      verdict_.Wrong(absl::StrCat("group ", run->group, " is told to run ", Name(run->attempt), " in ",
+                                  ToString(run->vram_mode)));
     }
   } else if (const auto* drop = std::get_if<core::DropUploads>(&decision)) {
     const auto published = published_.find(drop->attempt.job);

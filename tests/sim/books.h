@@ -13,6 +13,8 @@ namespace ovi::sim {
 
 // The simulator's own reading of a request: whether a group of so many ranks is what was asked for.
 bool MayHave(const core::JobRequest& request, int ranks, bool fsdp);
+// And whether it may run in that mode.
+bool MayRunIn(const core::JobRequest& request, VramMode mode);
 
 class Books {
  public:
@@ -31,6 +33,9 @@ class Books {
  private:
   void OnChange(const core::State& state, const core::Change& change);
   void CheckGroupOf(const core::JobRequest& request, const core::AttemptStarted& started);
+  void CheckModeOf(const core::State& state, const core::AttemptStarted& started);
+  static bool GivesMode(const core::NodeFacts& node, const core::ModelFacts& model,
+                        const core::JobRequest& request, VramMode mode);
   void OnDecision(const core::State& state, const core::Decision& decision);
   void OnStart(const core::StartGroup& start);
   void OnState(const core::State& state);

@@ -29,9 +29,11 @@ TEST(Simulator, ReachesEveryKindOfEnd) {
     EXPECT_EQ(simulation.Run(), "");
     for (const auto& [what, count] : simulation.seen()) seen[what] += count;
   }
-  for (const char* what : {"COMPLETED", "OUT_OF_MEMORY", "NODE_FAIL", "GPU_ERROR", "WORKER_CRASH", "TIMEOUT",
-                           "LAUNCH_FAILED", "BAD_INPUT", "PREEMPTED", "CANCELLED", "job COMPLETED",
-                           "job FAILED", "job CANCELLED", "warm start", "cold start", "stop", "fsdp"}) {
+  for (const char* what :
+       {"COMPLETED",     "OUT_OF_MEMORY",  "NODE_FAIL",   "GPU_ERROR", "WORKER_CRASH",  "TIMEOUT",
+        "LAUNCH_FAILED", "BAD_INPUT",      "PREEMPTED",   "CANCELLED", "job COMPLETED", "job FAILED",
+        "job CANCELLED", "warm start",     "cold start",  "stop",      "fsdp",          "in standard",
+        "in fp8",        "in fp8_offload", "in ultra_low"}) {
     EXPECT_GT(seen[what], 0) << what;
   }
 }

@@ -26,13 +26,23 @@ core::Policy Simulation::MakePolicy(Random& random) {
           .head_wait_ms_max = 20'000};
 }
 
-// Ranks of a gang take one byte less each time they are twice as many; with fsdp, their part and two more.
+// Ranks of a gang take one byte less each time they are twice as many; with fsdp, their part and two more. In
+// the lower modes two thirds, half and a third of that, and one byte more.
 std::vector<core::MemoryNeed> Simulation::MakeNeeds(std::int64_t bytes, std::int64_t reference_bytes,
                                                     int ranks_max) {
   std::vector<core::MemoryNeed> needs;
   const auto add = [&](int ranks, bool fsdp, std::int64_t executed, std::int64_t reference) {
-    needs.push_back(
-        {.world_size = ranks, .fsdp = fsdp, .as_executed_bytes = executed, .reference_bytes = reference});
+    const auto in = [&](VramMode mode, std::int64_t mode_bytes, std::int64_t mode_reference) {
+      needs.push_back({.world_size = ranks,
+                       .fsdp = fsdp,
+                       .vram_mode = mode,
+                       .as_executed_bytes = mode_bytes,
+                       .reference_bytes = mode_reference});
+    };
+    in(VramMode::kStandard, executed, reference);
+    in(VramMode::kFp8, executed * 2 / 3 + 1, 0);
+    in(VramMode::kFp8Offload, executed / 2 + 1, 0);
+    in(VramMode::kUltraLow, executed / 3 + 1, 0);
   };
   std::int64_t saved = 0;
   for (int ranks = 1; ranks <= ranks_max; ranks *= 2, ++saved)
@@ -96,7 +106,7 @@ void Simulation::Tick() {
 bool Simulation::CouldRun(const core::NodeFacts& node, const core::ModelFacts& model,
                           const core::JobRequest& request) {
   return std::any_of(model.needs.begin(), model.needs.end(), [&](const core::MemoryNeed& need) {
-    if (!MayHave(request, need.world_size, need.fsdp)) return false;
+    if (!MayHave(request, need.world_size, need.fsdp) || !MayRunIn(request, need.vram_mode)) return false;
     const std::int64_t bytes = request.reference ? need.reference_bytes : need.as_executed_bytes;
     return std::count_if(node.gpus.begin(), node.gpus.end(), [bytes](const core::GpuFacts& gpu) {
              return gpu.bytes_total >= bytes;
@@ -122,6 +132,7 @@ core::JobRequest Simulation::MakeRequest() {
     if (request.allocation == core::Allocation::kMulti) request.gpu_count = 2;
     if (request.allocation == core::Allocation::kFsdp)
       request.gpu_count = static_cast<int>(random_.Of(std::vector<int>{0, 2, 3}));
+    if (random_.Chance(0.5)) request.vram_mode = static_cast<VramMode>(random_.Between(1, 4));
     if (CouldRun(node, model, request)) return request;
   }
 }

@@ -8,8 +8,8 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
+#include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -55,14 +55,14 @@ absl::StatusOr<std::vector<v1::MemoryNeed>> NeedsOf(const ModelFolder& model, in
   return out;
 }
 
-// Ours for its groups: where streamed weights are kept, unless somebody says so already, and what the
-// configuration adds.
+// Where groups keep streamed weights, and what the configuration adds, which goes first.
 std::vector<std::string> GroupEnvironment(const AgentConfig& config) {
-  std::vector<std::string> environment;
-  if (std::getenv("OVI_CACHE_DIR") == nullptr) {
-    environment.push_back(absl::StrCat("OVI_CACHE_DIR=", config.state_dir, "/cache"));
+  constexpr std::string_view kCacheDir = "OVI_CACHE_DIR=";
+  std::vector<std::string> environment = config.group_environment;
+  if (std::none_of(environment.begin(), environment.end(),
+                   [&](const std::string& variable) { return variable.starts_with(kCacheDir); })) {
+    environment.push_back(absl::StrCat(std::string(kCacheDir), config.cache_dir));
   }
-  environment.insert(environment.end(), config.group_environment.begin(), config.group_environment.end());
   return environment;
 }
 

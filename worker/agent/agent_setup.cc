@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <system_error>
 
@@ -34,8 +35,14 @@ absl::Status CompleteConfig(AgentConfig& config, const std::string& own_path) {
   if (config.name.empty()) config.name = ReadHostname();
   if (config.models_dir.empty()) config.models_dir = DefaultModelsDir();
   if (config.worker.empty()) config.worker = FindWorker(own_path);
+  if (config.cache_dir.empty()) {
+    const char* const from_environment = std::getenv("OVI_CACHE_DIR");
+    const bool set = from_environment != nullptr && *from_environment != '\0';
+    config.cache_dir = set ? from_environment : config.state_dir + "/cache";
+  }
   std::error_code error;
-  for (std::string* path : {&config.state_dir, &config.models_dir, &config.weights_dir}) {
+  for (std::string* path :
+       {&config.state_dir, &config.models_dir, &config.weights_dir, &config.cache_dir}) {
     if (!path->empty()) *path = fs::absolute(*path, error).lexically_normal().string();
     if (error) return absl::UnavailableError(absl::StrCat(*path, ": ", error.message()));
   }

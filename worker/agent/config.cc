@@ -34,6 +34,7 @@ constexpr std::string_view kKeys[] = {
     "state_dir",
     "models_dir",
     "weights_dir",
+    "cache_dir",
     "gpus",
     "nvml_library",
     "groups.mpirun",
@@ -247,6 +248,7 @@ absl::StatusOr<AgentConfig> ParseAgentConfig(std::string_view yaml_text, std::st
   OVI_RETURN_IF_ERROR(tree.Get("state_dir", config.state_dir, path));
   OVI_RETURN_IF_ERROR(tree.Get("models_dir", config.models_dir, path));
   OVI_RETURN_IF_ERROR(tree.Get("weights_dir", config.weights_dir, path));
+  OVI_RETURN_IF_ERROR(tree.Get("cache_dir", config.cache_dir, path));
   OVI_RETURN_IF_ERROR(tree.Get("gpus", config.declared_gpus, Gpus));
   OVI_RETURN_IF_ERROR(tree.Get("nvml_library", config.nvml_library, path));
   OVI_RETURN_IF_ERROR(tree.Get("groups.mpirun", config.mpirun, Text));

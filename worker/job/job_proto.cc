@@ -160,21 +160,6 @@ void CheckNumerics(const v1::JobSpec& spec, Checker& check) {
   check.Integer("torch_cuda.max_threads_per_sm", spec.torch_cuda().max_threads_per_sm(), 256, 4096);
 }
 
-VramMode VramModeOf(v1::VramMode mode) {
-  switch (mode) {
-    case v1::VRAM_MODE_STANDARD:
-      return VramMode::kStandard;
-    case v1::VRAM_MODE_FP8:
-      return VramMode::kFp8;
-    case v1::VRAM_MODE_FP8_OFFLOAD:
-      return VramMode::kFp8Offload;
-    case v1::VRAM_MODE_ULTRA_LOW:
-      return VramMode::kUltraLow;
-    default:
-      return VramMode::kAuto;
-  }
-}
-
 GpuAllocation AllocationOf(v1::GpuAllocation allocation) {
   switch (allocation) {
     case v1::GPU_ALLOCATION_SINGLE:
@@ -217,20 +202,19 @@ void ReadSampling(const v1::JobSpec& spec, JobSpec& job) {
 
 }  // namespace
 
-std::vector<v1::FieldViolation> CheckJobSpec(const v1::JobSpec& spec) {
-  Checker check;
-  CheckNames(spec, check);
-  CheckPrompts(spec, check);
-  CheckSampling(spec, check);
-  CheckGpus(spec, check);
-  CheckNumerics(spec, check);
-  std::optional<Size> size;
-  if (spec.has_size()) size = Size{spec.size().height(), spec.size().width()};
-  std::optional<double> seconds;
-  if (spec.has_duration_seconds()) seconds = spec.duration_seconds();
-  const absl::StatusOr<ModelChoice> choice = ChooseModel(spec.model_name(), size, seconds);
-  if (!choice.ok()) check.Fail("duration_seconds", std::string(choice.status().message()));
-  return check.Take();
+VramMode VramModeOf(v1::VramMode mode) {
+  switch (mode) {
+    case v1::VRAM_MODE_STANDARD:
+      return VramMode::kStandard;
+    case v1::VRAM_MODE_FP8:
+      return VramMode::kFp8;
+    case v1::VRAM_MODE_FP8_OFFLOAD:
+      return VramMode::kFp8Offload;
+    case v1::VRAM_MODE_ULTRA_LOW:
+      return VramMode::kUltraLow;
+    default:
+      return VramMode::kAuto;
+  }
 }
 
 v1::VramMode ToProto(VramMode mode) {
@@ -247,6 +231,22 @@ v1::VramMode ToProto(VramMode mode) {
       return v1::VRAM_MODE_ULTRA_LOW;
   }
   return v1::VRAM_MODE_UNSPECIFIED;
+}
+
+std::vector<v1::FieldViolation> CheckJobSpec(const v1::JobSpec& spec) {
+  Checker check;
+  CheckNames(spec, check);
+  CheckPrompts(spec, check);
+  CheckSampling(spec, check);
+  CheckGpus(spec, check);
+  CheckNumerics(spec, check);
+  std::optional<Size> size;
+  if (spec.has_size()) size = Size{spec.size().height(), spec.size().width()};
+  std::optional<double> seconds;
+  if (spec.has_duration_seconds()) seconds = spec.duration_seconds();
+  const absl::StatusOr<ModelChoice> choice = ChooseModel(spec.model_name(), size, seconds);
+  if (!choice.ok()) check.Fail("duration_seconds", std::string(choice.status().message()));
+  return check.Take();
 }
 
 absl::StatusOr<JobSpec> JobFromProto(const v1::JobSpec& spec) {

@@ -23,11 +23,11 @@ struct Word {
 constexpr Word<Mode> kModes[] = {{Mode::kT2v, "t2v"}, {Mode::kI2v, "i2v"}};
 constexpr Word<SolverKind> kSolvers[] = {
     {SolverKind::kUniPc, "unipc"}, {SolverKind::kDpmPlusPlus, "dpm++"}, {SolverKind::kEuler, "euler"}};
-constexpr Word<VramMode> kVramModes[] = {{VramMode::kAuto, "auto"},
-                                         {VramMode::kStandard, "standard"},
-                                         {VramMode::kFp8, "fp8"},
-                                         {VramMode::kFp8Offload, "fp8_offload"},
-                                         {VramMode::kUltraLow, "ultra_low"}};
+constexpr Word<VramMode> kVramModes[] = {{VramMode::kAuto, ToString(VramMode::kAuto)},
+                                         {VramMode::kStandard, ToString(VramMode::kStandard)},
+                                         {VramMode::kFp8, ToString(VramMode::kFp8)},
+                                         {VramMode::kFp8Offload, ToString(VramMode::kFp8Offload)},
+                                         {VramMode::kUltraLow, ToString(VramMode::kUltraLow)}};
 constexpr Word<GpuAllocation> kGpuAllocations[] = {{GpuAllocation::kAuto, "auto"},
                                                    {GpuAllocation::kSingle, "single"},
                                                    {GpuAllocation::kMulti, "multi"},
@@ -85,9 +85,6 @@ const char* ToString(Mode value) {
 }
 const char* ToString(SolverKind value) {
   return WordOf(kSolvers, value);
-}
-const char* ToString(VramMode value) {
-  return WordOf(kVramModes, value);
 }
 const char* ToString(GpuAllocation value) {
   return WordOf(kGpuAllocations, value);

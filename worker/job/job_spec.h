@@ -11,12 +11,11 @@
 
 #include "absl/status/statusor.h"
 #include "worker/job/solver_kind.h"
+#include "worker/job/vram_mode.h"
 
 namespace ovi {
 
-enum class Mode { kT2v, kI2v };  // t2v, i2v
-// auto, standard, fp8, fp8_offload, ultra_low
-enum class VramMode { kAuto, kStandard, kFp8, kFp8Offload, kUltraLow };
+enum class Mode { kT2v, kI2v };                              // t2v, i2v
 enum class GpuAllocation { kAuto, kSingle, kMulti, kFsdp };  // auto, single, multi_N, fsdp or fsdp_N
 enum class Precision { kReference, kAsExecuted };  // reference (fp32), as_executed (as the original rounds)
 enum class NoiseLayout { kElement, kTorchCuda };   // element, torch_cuda
@@ -105,7 +104,6 @@ bool IsLoraName(std::string_view path);
 // The users' words. ToString gives "multi" and "fsdp" for an allocation; with the count, "multi_4".
 const char* ToString(Mode value);
 const char* ToString(SolverKind value);
-const char* ToString(VramMode value);
 const char* ToString(GpuAllocation value);
 const char* ToString(Precision value);
 const char* ToString(NoiseLayout value);

@@ -1,7 +1,6 @@
 #include "worker/plan/clip_plan.h"
 
 #include <algorithm>
-#include <array>
 #include <map>
 #include <memory>
 #include <optional>

@@ -3,7 +3,6 @@
 // configuration alone. Pure but for memory and time: about half a second for the original.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <map>
 #include <vector>
@@ -63,11 +62,6 @@ absl::StatusOr<MemoryPlan> PlanClip(const ModelFolder& model, const ClipRequest&
 // Bytes of each kind of the transformer's units on the device.
 absl::StatusOr<std::map<FusionPiece, std::int64_t>> UnitBytesOf(const ModelFolder& model,
                                                                 NumberFormat format);
-
-// Best first: standard, then by how near a mode's pictures are to those of standard (docs/quality.md), with
-// int8, which streams whatever does not fit, before fp8.
-inline constexpr std::array<VramMode, 4> kModesByQuality = {VramMode::kStandard, VramMode::kUltraLow,
-                                                            VramMode::kFp8, VramMode::kFp8Offload};
 
 struct SettledClip {
   ClipRequest clip;  // with its vram_mode chosen and its memory layout settled

@@ -238,8 +238,7 @@ absl::Status AddNeeds(NeedPlanner& planner, const std::vector<PlannedRank>& rank
                       std::vector<ModelMemoryNeed>& needs) {
   const Topology& topology = ranks.front().topology;
   std::int64_t fp8_bytes = 0;
-  for (const VramMode mode :
-       {VramMode::kStandard, VramMode::kFp8, VramMode::kFp8Offload, VramMode::kUltraLow}) {
+  for (const VramMode mode : kModesByQuality) {  // fp8 before fp8_offload
     ModelMemoryNeed need{.world_size = topology.world_size, .fsdp = topology.fsdp, .vram_mode = mode};
     // Shared weights come from the other ranks, not from the host.
     if (mode == VramMode::kFp8Offload && topology.fsdp) {

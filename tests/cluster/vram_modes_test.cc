@@ -1,0 +1,100 @@
+// Jobs in every vram_mode through a real cluster, on GPUs that hold less than standard takes.
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "base/process_info.h"
+#include "tests/cluster/test_cluster.h"
+
+namespace ovi {
+namespace {
+
+// Of a rank alone: mini-ovi takes 17.5 MB in standard, 15.7 MB in ultra_low; one of two, 13.8 MB in all
+// modes.
+constexpr const char* kBetween = "16500000";
+
+class VramModes : public testing::Test {
+ protected:
+  void SetUp() override {
+    cluster_.StartCoordinator();
+    cluster_.StartAgent("box-1");
+    cluster_.AwaitNodes(1);
+  }
+  // Every rank reported every stage, and none took more than was planned.
+  static void ExpectWithinPlan(const v1::Job& job, int ranks) {
+    std::set<std::pair<int, v1::Stage>> told;
+    for (const v1::MemoryReport& memory : job.attempts(0).memory()) {
+      told.emplace(memory.rank(), memory.stage());
+      EXPECT_GT(memory.device_bytes_planned(), 0);
+      EXPECT_LE(memory.device_bytes_peak(), memory.device_bytes_planned()) << memory.ShortDebugString();
+    }
+    EXPECT_EQ(told.size(), 3u * static_cast<unsigned>(ranks));
+  }
+  static v1::JobSpec InMode(v1::VramMode mode, int ranks) {
+    v1::JobSpec spec = MiniJob(2);
+    spec.set_vram_mode(mode);
+    if (ranks == 1) return spec;
+    spec.set_gpu_allocation(v1::GPU_ALLOCATION_MULTI);
+    spec.set_gpu_count(ranks);
+    return spec;
+  }
+
+  TestCluster cluster_{{.gpu_bytes = kBetween, .gpus = 2}};
+};
+
+TEST_F(VramModes, AutoTakesTheOneThatFitsAndSaysSo) {
+  const v1::Job job = cluster_.AwaitEnd(cluster_.Submit(MiniJob(2)));
+  ASSERT_EQ(job.state(), v1::JOB_STATE_COMPLETED) << job.error();
+  ASSERT_EQ(job.attempts_size(), 1);
+  EXPECT_EQ(job.attempts(0).vram_mode(), v1::VRAM_MODE_ULTRA_LOW);
+  EXPECT_EQ(job.spec().vram_mode(), v1::VRAM_MODE_UNSPECIFIED) << "as it was asked for";
+  ExpectWithinPlan(job, 1);
+  EXPECT_GT(job.attempts(0).memory(0).host_bytes_planned(), 0) << "the clip comes together on the host";
+
+  const v1::Job two = cluster_.AwaitEnd(cluster_.Submit(InMode(v1::VRAM_MODE_AUTO, 2)));
+  ASSERT_EQ(two.state(), v1::JOB_STATE_COMPLETED) << two.error();
+  EXPECT_EQ(two.attempts(0).vram_mode(), v1::VRAM_MODE_STANDARD) << "two share the decoding";
+}
+
+TEST_F(VramModes, StreamedWeightsAreKeptInTheAgentsOwnFolder) {
+  ASSERT_EQ(cluster_.AwaitEnd(cluster_.Submit(MiniJob(2))).state(), v1::JOB_STATE_COMPLETED);
+  const pid_t warm = cluster_.PidOf("ovi-worker");
+  ASSERT_GT(warm, 0);
+  EXPECT_TRUE(HasEnvironment(warm, "OVI_CACHE_DIR=" + (cluster_.folder() / "box-1/cache")));
+}
+
+TEST_F(VramModes, StandardIsRefusedWhereItDoesNotFitWithWhatWould) {
+  grpc::ClientContext context;
+  v1::SubmitJobRequest request;
+  *request.mutable_spec() = InMode(v1::VRAM_MODE_STANDARD, 1);
+  v1::SubmitJobResponse response;
+  const grpc::Status status = cluster_.jobs().SubmitJob(&context, request, &response);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_EQ(
+      status.error_message(),
+      "needs 1 GPU with 16.7 MiB; the largest there is: 15.7 MiB on box-1; multi_2 or ultra_low would fit");
+
+  grpc::ClientContext plan_context;
+  v1::PlanJobRequest plan;
+  *plan.mutable_spec() = MiniJob();
+  v1::PlanJobResponse options;
+  ASSERT_TRUE(cluster_.jobs().PlanJob(&plan_context, plan, &options).ok());
+  ASSERT_EQ(options.options_size(), 1);
+  EXPECT_EQ(options.options(0).vram_mode(), v1::VRAM_MODE_ULTRA_LOW);
+  EXPECT_TRUE(options.options(0).fits_now());
+}
+
+TEST_F(VramModes, EachRunsOnTwoRanksWhenItIsAskedFor) {
+  for (const v1::VramMode mode :
+       {v1::VRAM_MODE_STANDARD, v1::VRAM_MODE_FP8, v1::VRAM_MODE_FP8_OFFLOAD, v1::VRAM_MODE_ULTRA_LOW}) {
+    const v1::Job job = cluster_.AwaitEnd(cluster_.Submit(InMode(mode, 2)));
+    ASSERT_EQ(job.state(), v1::JOB_STATE_COMPLETED) << job.error();
+    EXPECT_EQ(job.attempts_size(), 1);
+    EXPECT_EQ(job.attempts(0).vram_mode(), mode);
+    EXPECT_TRUE(job.warnings().empty()) << job.warnings(0);
+    ExpectWithinPlan(job, 2);
+  }
+}
+
+}  // namespace
+}  // namespace ovi
