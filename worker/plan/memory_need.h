@@ -18,7 +18,7 @@ namespace ovi {
 absl::StatusOr<MemoryPlan> PlanModel(const ModelFolder& model, PrecisionPolicy policy, Mode mode,
                                      const PlannedRank& rank = {}, VramMode vram_mode = VramMode::kStandard);
 
-// Enough for t2v and i2v on each rank of a group, of which the first takes most: ovi.v1.MemoryNeed without
+// Enough for t2v and i2v on each rank of a group: ovi.v1.MemoryNeed without
 // the proto.
 struct ModelMemoryNeed {
   int world_size = 1;
