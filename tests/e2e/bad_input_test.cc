@@ -101,13 +101,13 @@ std::vector<BadInput> BadInputs() {
        }},
       {"TextAsMemory",
        2,
-       {"--max-memory", "lots"},
+       {"--max-vram", "lots"},
        [](const TempFolder& f) {
          return Good(f, {"--max-memory", "lots"});
        }},
       {"NegativeMemory",
        2,
-       {"--max-memory", "more than 0"},
+       {"--max-vram", "more than 0"},
        [](const TempFolder& f) { return Good(f, {"--max-memory=-1"}); }},
       {"MissingConfig",
        2,

@@ -172,7 +172,7 @@ TEST(GroupFailure, SaysHowMuchMemoryWasMissingAndGoesOn) {
       ASSERT_EQ(finished.size(), before + 1);
       EXPECT_EQ(finished.back().end(), v1::ATTEMPT_END_OUT_OF_MEMORY);
       EXPECT_THAT(finished.back().message(), testing::HasSubstr("bytes_max=8388608"));
-      EXPECT_THAT(finished.back().message(), testing::HasSubstr("the least is taken by"));
+      EXPECT_THAT(finished.back().message(), testing::HasSubstr("no mode takes less"));
       EXPECT_EQ(finished.back().memory_size(), 0) << "by the plan, before anything is computed";
     }
     coordinator.ShutDown();
