@@ -41,8 +41,7 @@ absl::Status CompleteConfig(AgentConfig& config, const std::string& own_path) {
     config.cache_dir = set ? from_environment : config.state_dir + "/cache";
   }
   std::error_code error;
-  for (std::string* path :
-       {&config.state_dir, &config.models_dir, &config.weights_dir, &config.cache_dir}) {
+  for (std::string* path : {&config.state_dir, &config.models_dir, &config.weights_dir, &config.cache_dir}) {
     if (!path->empty()) *path = fs::absolute(*path, error).lexically_normal().string();
     if (error) return absl::UnavailableError(absl::StrCat(*path, ": ", error.message()));
   }

@@ -22,9 +22,9 @@ struct AgentConfig {
   std::string tls_ca_file;  // who signed the coordinator's certificate; "" = plain connections
   bool insecure = false;    // no TLS to another machine, and no token needed
   std::string state_dir;
-  std::string models_dir;                                 // "" = as DefaultModelsDir() has it
-  std::string weights_dir;                                // "" = beside each model's configuration
-  std::string cache_dir;                                  // of its groups; "" = $OVI_CACHE_DIR, else below state_dir
+  std::string models_dir;   // "" = as DefaultModelsDir() has it
+  std::string weights_dir;  // "" = beside each model's configuration
+  std::string cache_dir;    // of its groups; "" = $OVI_CACHE_DIR, else below state_dir
   std::optional<std::vector<DeclaredGpu>> declared_gpus;  // nullopt = those NVML finds
   std::string nvml_library;                               // "" = libnvidia-ml.so.1
   std::string mpirun = "mpirun";
