@@ -111,7 +111,7 @@ TEST_P(GroupOfRanks, ReportsTheMemoryOfEveryRankAndStage) {
   std::vector<std::string> reported;
   for (const v1::MemoryReport& memory : finished.memory()) {
     reported.push_back(std::to_string(memory.rank()) + " " + v1::Stage_Name(memory.stage()));
-    EXPECT_EQ(memory.device_bytes_planned(), std::int64_t{64} << 20);
+    EXPECT_LT(memory.device_bytes_planned(), std::int64_t{64} << 20) << "the stage's, not the arena's limit";
     // The others wait while rank 0 encodes.
     if (memory.rank() == 0 || memory.stage() != v1::STAGE_ENCODE) {
       EXPECT_GT(memory.device_bytes_peak(), 0);
