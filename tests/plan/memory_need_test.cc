@@ -166,18 +166,31 @@ TEST(PlanModel, IsWhatSettlingWithoutALimitComesTo) {
     VramMode vram_mode;
     int ranks;
     bool fsdp;
-  } const rows[] = {
-      {VramMode::kStandard, 1, false},   {VramMode::kStandard, 2, true},    {VramMode::kFp8, 1, false},
-      {VramMode::kFp8Offload, 1, false}, {VramMode::kFp8Offload, 4, false}, {VramMode::kFp8Offload, 2, true},
-      {VramMode::kUltraLow, 1, false},   {VramMode::kUltraLow, 2, false},   {VramMode::kUltraLow, 3, true}};
+  } const rows[] = {{VramMode::kStandard, 1, false},   {VramMode::kStandard, 2, true},
+                    {VramMode::kFp8, 1, false},        {VramMode::kFp8Offload, 1, false},
+                    {VramMode::kFp8Offload, 4, false}, {VramMode::kUltraLow, 4, true},
+                    {VramMode::kFp8Offload, 2, true},  {VramMode::kUltraLow, 1, false},
+                    {VramMode::kUltraLow, 2, false},   {VramMode::kUltraLow, 3, true}};
   for (const auto& row : rows) {
     SCOPED_TRACE(testing::Message() << ToString(row.vram_mode) << " " << row.ranks << " " << row.fsdp);
     const GpuRequest gpus{.allocation = row.fsdp ? GpuAllocation::kFsdp : GpuAllocation::kAuto};
     const auto topology = ChooseTopology({.world_size = row.ranks, .gpus = gpus, .heads = 8});
     ASSERT_TRUE(topology.ok()) << topology.status();
-    const PlannedRank rank{.topology = *topology};
-    const auto plan = PlanModel(Mini(), PrecisionPolicy::kAsExecuted, Mode::kT2v, rank, row.vram_mode);
+    PlannedRank rank{.topology = *topology};
+    auto plan = PlanModel(Mini(), PrecisionPolicy::kAsExecuted, Mode::kT2v, rank, row.vram_mode);
     ASSERT_TRUE(plan.ok()) << plan.status();
+    if (row.ranks > 1) {
+      rank.rank = 1;
+      const auto second = PlanModel(Mini(), PrecisionPolicy::kAsExecuted, Mode::kT2v, rank, row.vram_mode);
+      ASSERT_TRUE(second.ok()) << second.status();
+      Cover(*plan, *second);
+    }
+    const auto needs = MemoryNeedsOf(Mini(), row.ranks);
+    ASSERT_TRUE(needs.ok()) << needs.status();
+    for (const ModelMemoryNeed& need : *needs) {
+      if (need.world_size != row.ranks || need.fsdp != row.fsdp || need.vram_mode != row.vram_mode) continue;
+      EXPECT_GE(need.as_executed_bytes, plan->bytes_peak) << "a group would refuse what it was given";
+    }
     bool reached = false;
     bool decode_reached = false;
     for (int width = 25; width <= 400; width += 1 + width / 25) {

@@ -84,8 +84,9 @@ std::int64_t DecodedValues(const VideoVaeConfig& config, const FrameSize& frame,
     std::int64_t sum = 0;
     std::int64_t scale = 1;
     for (std::size_t i = 0; i < levels.size(); ++i) {
-      // A rank gets the rows around its part level by level.
-      const std::int64_t level_rows = parts.ranks == 1 ? reads[i].size() : part.size() * scale + 2;
+      // A rank gets the rows around its part level by level, from the neighbours that it has.
+      const int neighbours = (parts.rank > 0 ? 1 : 0) + (parts.rank + 1 < parts.ranks ? 1 : 0);
+      const std::int64_t level_rows = parts.ranks == 1 ? reads[i].size() : part.size() * scale + neighbours;
       sum += level_rows * frame.width / config.spatial_factor() * scale * levels[i].out_channels;
       scale *= levels[i].space_factor();
     }
@@ -207,6 +208,9 @@ class NeedPlanner {
         OVI_ASSIGN_OR_RETURN(const MemoryPlan plan, PlanFrame(model_, kind, MostPixels(frames), rank));
         OVI_ASSIGN_OR_RETURN(const std::int64_t decoded, DecodedBytes(kind, rank));
         bytes = std::max({bytes, plan.bytes_peak, decoded});
+        if (rank.topology.world_size < 3) continue;
+        OVI_ASSIGN_OR_RETURN(const std::int64_t in_the_middle, DecodedBytes(kind, InTheMiddle(rank)));
+        bytes = std::max(bytes, in_the_middle);
       }
     }
     return bytes;
@@ -214,6 +218,14 @@ class NeedPlanner {
 
  private:
   explicit NeedPlanner(const ModelFolder& model) : model_(model) {}
+
+  // The first rank's part of the work on the second: that one has no frames to gather, but neighbours on both
+  // sides, whose rows can be more.
+  static PlannedRank InTheMiddle(PlannedRank rank) {
+    rank.rank = 1;
+    if (!rank.shares.empty()) std::swap(rank.shares[0], rank.shares[1]);
+    return rank;
+  }
 
   // That a picture decoded in parts takes at most; 0 where it is decoded whole. Neither the layout of the
   // transformer nor whether its weights are shared matters, so what was found once holds for all of those.
