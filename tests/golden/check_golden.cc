@@ -42,7 +42,7 @@ constexpr Policy kPolicies[] = {
      PrecisionPolicy::kAsExecuted,
      {DType::kF8E4M3},
      "fp8 e4m3 per-channel scale, bf16 activations",
-     0.03},
+     0.02},
     {"int8",
      PrecisionPolicy::kAsExecuted,
      {DType::kI8},
