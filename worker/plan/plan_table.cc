@@ -176,9 +176,9 @@ std::string OfMax(std::int64_t bytes, std::int64_t bytes_max) {
   return absl::StrCat(FormatBytes(bytes), " of ", FormatBytes(bytes_max));
 }
 
-// `least`: of the job's own group.
+// `least`: of the job's own group. `compressed`: the job's weights are low-rank whatever the mode.
 absl::StatusOr<std::string> ReasonFor(const std::optional<Choice>& best, const GpuRequest& own_group,
-                                      const Choice& least, Planner& planner) {
+                                      const Choice& least, bool compressed, Planner& planner) {
   OVI_ASSIGN_OR_RETURN(const PlanRow* least_row, planner.Row(least));
   const std::string least_bytes = OfMax(least_row->bytes_needed, planner.bytes_max());
   if (!best) return absl::StrCat("nothing fits; the least is ", WordsOf(least), ", ", least_bytes);
@@ -189,7 +189,10 @@ absl::StatusOr<std::string> ReasonFor(const std::optional<Choice>& best, const G
                         " the least, ", ToString(least.vram_mode), ", is ", least_bytes);
   }
   if (best->vram_mode == VramMode::kStandard) {
-    return absl::StrCat(WordsOf(*best), ": nothing is quantised, and it needs ", bytes);
+    return absl::StrCat(WordsOf(*best),
+                        compressed ? ": all of the low-rank weights stay on the card, and it needs "
+                                   : ": nothing is quantised, and it needs ",
+                        bytes);
   }
   OVI_ASSIGN_OR_RETURN(const PlanRow* standard, planner.Row({VramMode::kStandard, best->gpus}));
   return absl::StrCat(WordsOf(*best), ": it needs ", bytes, " (standard ",
@@ -232,7 +235,8 @@ absl::StatusOr<PlanTable> MakePlanTable(const PlanTableRequest& request) {
       table.rows.push_back(*row);
     }
   }
-  OVI_ASSIGN_OR_RETURN(table.reason, ReasonFor(best, own_group, least, planner));
+  const bool compressed = request.clip.memory.block_matrices.low_rank > 0;
+  OVI_ASSIGN_OR_RETURN(table.reason, ReasonFor(best, own_group, least, compressed, planner));
   return table;
 }
 
