@@ -3,25 +3,10 @@
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/text.h"
+#include "worker/job/job_proto.h"
 
 namespace ovi::client {
 namespace {
-
-v1::VramMode ProtoOf(VramMode mode) {
-  switch (mode) {
-    case VramMode::kAuto:
-      return v1::VRAM_MODE_AUTO;
-    case VramMode::kStandard:
-      return v1::VRAM_MODE_STANDARD;
-    case VramMode::kFp8:
-      return v1::VRAM_MODE_FP8;
-    case VramMode::kFp8Offload:
-      return v1::VRAM_MODE_FP8_OFFLOAD;
-    case VramMode::kUltraLow:
-      return v1::VRAM_MODE_ULTRA_LOW;
-  }
-  OVI_CHECK(false);
-}
 
 v1::GpuAllocation ProtoOf(GpuAllocation allocation) {
   switch (allocation) {
@@ -83,7 +68,7 @@ v1::JobSpec Common(const JobSpec& job, const ExpandOptions& options) {
     spec.mutable_size()->set_width(job.size->width);
   }
   if (job.duration_seconds) spec.set_duration_seconds(*job.duration_seconds);
-  spec.set_vram_mode(ProtoOf(job.vram_mode));
+  spec.set_vram_mode(ToProto(job.vram_mode));
   spec.set_gpu_allocation(ProtoOf(job.gpu_allocation));
   spec.set_gpu_count(job.gpu_count);
   spec.set_enable_lora(job.enable_lora);
