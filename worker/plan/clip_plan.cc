@@ -39,6 +39,28 @@ absl::StatusOr<std::int64_t> LeastWeightBytes(const ModelFolder& model, const Cl
   return PlanStreaming(model.fusion, bytes, 0).device_bytes;
 }
 
+// Of the ranks of a group that can take most, stage by stage: the first, which gathers the frames; the second
+// of more than two, whose rows have neighbours on both sides; and the one with the largest share.
+absl::StatusOr<MemoryPlan> PlanLargest(const ModelFolder& model, const ClipRequest& clip, PlannedRank rank) {
+  std::set<int> ranks = {0};
+  if (rank.topology.world_size > 2) ranks.insert(1);
+  if (!rank.shares.empty()) {
+    const auto largest = std::max_element(rank.shares.begin(), rank.shares.end());
+    ranks.insert(static_cast<int>(largest - rank.shares.begin()));
+  }
+  std::optional<MemoryPlan> plan;
+  for (const int index : ranks) {
+    rank.rank = index;
+    OVI_ASSIGN_OR_RETURN(MemoryPlan one, PlanClip(model, clip, rank));
+    if (plan) {
+      Cover(*plan, one);
+    } else {
+      plan = std::move(one);
+    }
+  }
+  return *std::move(plan);
+}
+
 // In the low-rank form, what a mode has its matrices in is of no account: fp8 is standard then, and
 // fp8_offload is ahead of ultra_low, which decodes in more strips.
 constexpr std::array<VramMode, 3> kCompressedModes = {VramMode::kStandard, VramMode::kFp8Offload,
@@ -93,26 +115,6 @@ void Cover(MemoryPlan& plan, const MemoryPlan& other) {
   }
   plan.bytes_peak = std::max(plan.bytes_peak, other.bytes_peak);
   plan.host_bytes = std::max(plan.host_bytes, other.host_bytes);
-}
-
-absl::StatusOr<MemoryPlan> PlanLargest(const ModelFolder& model, const ClipRequest& clip, PlannedRank rank) {
-  std::set<int> ranks = {0};
-  if (rank.topology.world_size > 2) ranks.insert(1);
-  if (!rank.shares.empty()) {
-    const auto largest = std::max_element(rank.shares.begin(), rank.shares.end());
-    ranks.insert(static_cast<int>(largest - rank.shares.begin()));
-  }
-  std::optional<MemoryPlan> plan;
-  for (const int index : ranks) {
-    rank.rank = index;
-    OVI_ASSIGN_OR_RETURN(MemoryPlan one, PlanClip(model, clip, rank));
-    if (plan) {
-      Cover(*plan, one);
-    } else {
-      plan = std::move(one);
-    }
-  }
-  return *std::move(plan);
 }
 
 absl::StatusOr<MemoryPlan> PlanClip(const ModelFolder& model, const ClipRequest& clip,

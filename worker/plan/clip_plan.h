@@ -63,11 +63,6 @@ absl::StatusOr<MemoryPlan> PlanClip(const ModelFolder& model, const ClipRequest&
 absl::StatusOr<std::map<FusionPiece, std::int64_t>> UnitBytesOf(const ModelFolder& model,
                                                                 NumberFormat format);
 
-// Of the ranks of a group that can take most, stage by stage: the first, which gathers the frames; the second
-// of more than two, whose rows have neighbours on both sides; and the one with the largest share.
-// `rank.rank` does not matter.
-absl::StatusOr<MemoryPlan> PlanLargest(const ModelFolder& model, const ClipRequest& clip, PlannedRank rank);
-
 struct SettledClip {
   ClipRequest clip;  // with its vram_mode chosen and its memory layout settled
   MemoryPlan plan;   // of the rank that takes most

@@ -126,7 +126,7 @@ absl::StatusOr<MemoryPlan> PlanFrame(const ModelFolder& model, const ClipKind& k
                   kind.mode == Mode::kI2v ? std::optional<FrameSize>(frame.asked) : std::nullopt));
   // What SettleClip leaves to streamed weights without a limit is below the peak that there is anyway.
   clip.memory = LeastMemoryOf(kind.vram_mode);
-  return PlanLargest(model, clip, rank);
+  return PlanClip(model, clip, rank);
 }
 
 }  // namespace
