@@ -114,19 +114,22 @@ class EmptyShelf final : public UnitShelf {
 };
 
 // The tensors of one of the model's files.
-std::vector<TensorSpec> SpecsOf(const ModelFolder& model, const std::string& path) {
+absl::StatusOr<std::vector<TensorSpec>> SpecsOf(const ModelFolder& model, const std::string& path) {
   if (path == model.fusion_weights) return FusionTensors(model.fusion);
   if (path == model.text_weights) return TextTensors(model.text);
   if (path == model.video_vae_weights) return VideoVaeTensors(model.video_vae);
   if (path == model.audio_vae_weights) return AudioVaeTensors(model.audio_vae);
-  return VocoderTensors(model.vocoder, WeightNormNames::kGV);
+  if (path == model.vocoder_weights) return VocoderTensors(model.vocoder, WeightNormNames::kGV);
+  return absl::InternalError(absl::StrCat(path, ": no file of ", model.spec.name));
 }
 
 }  // namespace
 
 EngineFiles ShapesOf(const ModelFolder& model, std::int64_t* host_bytes) {
-  return {.open_weights =
-              [model](const std::string& path) { return ShapeWeights::Make(path, SpecsOf(model, path)); },
+  return {.open_weights = [model](const std::string& path) -> absl::StatusOr<std::unique_ptr<WeightSource>> {
+            OVI_ASSIGN_OR_RETURN(const std::vector<TensorSpec> specs, SpecsOf(model, path));
+            return ShapeWeights::Make(path, specs);
+          },
           .open_shelf = [host_bytes](const std::string&) -> std::unique_ptr<UnitShelf> {
             return std::make_unique<EmptyShelf>(host_bytes);
           }};
