@@ -102,7 +102,6 @@ class Engine {
                                     RankGroup& ranks);
 
   const ModelFolder& model() const { return model_; }
-  std::int64_t arena_bytes_max() const { return arena_->bytes_max(); }
 
  private:
   Engine(Backend& backend, ModelFolder model, EngineFiles files)

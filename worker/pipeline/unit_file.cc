@@ -16,6 +16,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "base/disk.h"
 #include "base/mapped_file.h"
 #include "base/part_file.h"
 #include "base/sha256.h"
@@ -123,12 +124,11 @@ class UnitFile final : public UnitShelf {
 
   static absl::Status Make(const std::string& path, std::int64_t bytes, std::span<const Item> items,
                            const Fill& fill) {
-    std::error_code error;
-    const fs::space_info space = fs::space(fs::path(path).parent_path(), error);
-    if (!error && space.available < static_cast<std::uintmax_t>(bytes)) {
+    OVI_ASSIGN_OR_RETURN(const std::int64_t bytes_free, DiskBytesFree(FolderOf(path)));
+    if (bytes_free < bytes) {
       return absl::ResourceExhaustedError(
           absl::StrCat(path, ": no room for the streamed weights: bytes_needed=", bytes,
-                       " bytes_free=", space.available, "; OVI_CACHE_DIR names another folder"));
+                       " bytes_free=", bytes_free, "; OVI_CACHE_DIR names another folder"));
     }
     OVI_ASSIGN_OR_RETURN(const std::unique_ptr<PartFile> file, PartFile::Create(path));
     std::vector<std::uint8_t> buffer;
