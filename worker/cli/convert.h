@@ -4,15 +4,17 @@
 #include <cstdint>
 #include <string>
 
+#include "worker/job/model_choice.h"
+
 namespace ovi {
 
 struct ConvertOptions {
-  std::string model;                      // --model: a folder or a model's name
-  std::string model_name = "960x960_5s";  // --model-name: of what is in a folder of downloaded weights
-  std::string format;                     // --format: fp8, int8 or low_rank
-  std::int64_t rank = 0;                  // --rank; 0 for the default
-  std::string out;                        // --out: "" for a file in the cache folder
-  int threads = 0;                        // --threads; 0 for all cores
+  std::string model;                          // --model: a folder or a model's name
+  std::string model_name{kDefaultModelName};  // --model-name: of what is in a folder of downloaded weights
+  std::string format;                         // --format: fp8, int8 or low_rank
+  std::int64_t rank = 0;                      // --rank; 0 for the default
+  std::string out;                            // --out: "" for a file in the cache folder
+  int threads = 0;                            // --threads; 0 for all cores
 };
 
 // The last line it prints is the path of the file. Returns the exit code: 0, 1 failed while it worked, 2
