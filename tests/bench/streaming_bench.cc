@@ -17,6 +17,7 @@
 #include "kernels/cpu/parallel.h"
 #include "tests/bench/options.h"
 #include "tests/bench/real_model.h"
+#include "tests/model/memory_shelf.h"
 #include "worker/model/fusion_dit.h"
 #include "worker/model/streamed_weights.h"
 #include "worker/model/unit_buffer.h"
@@ -33,23 +34,6 @@ struct Options {
 absl::Status NoCheck() {
   return absl::OkStatus();
 }
-
-// Units in this process's memory.
-class MemoryShelf final : public UnitShelf {
- public:
-  absl::Status Stock(std::span<const Item> items, const Fill& fill) override {
-    for (const Item& item : items) {
-      std::vector<std::byte>& bytes = units_[ToString(item.unit)];
-      bytes.resize(static_cast<std::size_t>(item.bytes));
-      OVI_RETURN_IF_ERROR(fill(item.unit, bytes));
-    }
-    return absl::OkStatus();
-  }
-  std::span<const std::byte> Bytes(FusionUnit unit) const override { return units_.at(ToString(unit)); }
-
- private:
-  std::map<std::string, std::vector<std::byte>> units_;
-};
 
 // One way to keep the weights, with a transformer of its own on it.
 class Way {

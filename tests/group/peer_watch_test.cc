@@ -7,6 +7,7 @@
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/parallel.h"
 #include "tests/parallel/rank_main.h"
+#include "tests/pipeline/clip_sinks.h"
 #include "tests/pipeline/mini_model.h"
 #include "worker/parallel/mpi_communicator.h"
 #include "worker/pipeline/engine.h"
@@ -82,22 +83,6 @@ struct Device {
   std::unique_ptr<Backend> backend;
   std::unique_ptr<Communicator> world;
   std::unique_ptr<Engine> engine;
-};
-
-class KeepingSink final : public ClipSink {
- public:
-  absl::Status Begin(const ClipInfo&, std::span<const float> samples) override {
-    audio.assign(samples.begin(), samples.end());
-    return absl::OkStatus();
-  }
-  absl::Status AddFrames(std::span<const std::uint8_t> rgb) override {
-    frames.insert(frames.end(), rgb.begin(), rgb.end());
-    return absl::OkStatus();
-  }
-  absl::Status Finish() override { return absl::OkStatus(); }
-
-  std::vector<float> audio;
-  std::vector<std::uint8_t> frames;
 };
 
 ClipRequest Clip(const ModelFolder& model, Precision precision, std::optional<FrameSize> image) {

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "tests/model/compressed_weights.h"
+#include "tests/model/memory_shelf.h"
 #include "tests/model/memory_weights.h"
 #include "tests/model/public_fusion.h"
 #include "tests/model/small_fusion.h"
@@ -31,24 +32,6 @@ constexpr std::int64_t kLayers = 5;
 absl::Status NeverStop() {
   return absl::OkStatus();
 }
-
-// Units in memory of the test's own.
-class MemoryShelf final : public UnitShelf {
- public:
-  absl::Status Stock(std::span<const Item> items, const Fill& fill) override {
-    for (const Item& item : items) {
-      std::vector<std::byte>& bytes = units_[ToString(item.unit)];
-      bytes.resize(static_cast<std::size_t>(item.bytes));
-      const absl::Status filled = fill(item.unit, bytes);
-      if (!filled.ok()) return filled;
-    }
-    return absl::OkStatus();
-  }
-  std::span<const std::byte> Bytes(FusionUnit unit) const override { return units_.at(ToString(unit)); }
-
- private:
-  std::map<std::string, std::vector<std::byte>> units_;
-};
 
 NumberFormat FormatOf(MatrixFormat block_matrices) {
   NumberFormat format = Bf16NetworkFormat(PrecisionPolicy::kAsExecuted);

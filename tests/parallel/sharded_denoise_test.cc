@@ -150,9 +150,14 @@ Network Random24() {
 }
 
 Network Compressed(Network network) {
-  const std::shared_ptr<WeightSource> plain = network.weights;
+  // The compressed ones borrow the plain ones.
+  struct Both {
+    std::shared_ptr<WeightSource> plain;
+    CompressedWeights compressed{*plain};
+  };
+  const auto both = std::make_shared<Both>(Both{.plain = network.weights});
   network.name += " low rank";
-  network.weights = {new CompressedWeights(*plain), [plain](CompressedWeights* weights) { delete weights; }};
+  network.weights = {both, &both->compressed};
   network.clip.memory.block_matrices = LowRankFormat(kDefaultRank);
   return network;
 }

@@ -11,6 +11,7 @@
 
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/guard_backend.h"
+#include "tests/pipeline/clip_sinks.h"
 #include "tests/pipeline/mini_adapter.h"
 #include "tests/pipeline/mini_model.h"
 #include "worker/pipeline/clip_metadata.h"
@@ -62,13 +63,6 @@ void WriteBakedModel(const std::string& folder) {
   ASSERT_EQ(WriteSafetensors(path, tensors, {}), absl::OkStatus());
 }
 
-class NoSink final : public ClipSink {
- public:
-  absl::Status Begin(const ClipInfo&, std::span<const float>) override { return absl::OkStatus(); }
-  absl::Status AddFrames(std::span<const std::uint8_t>) override { return absl::OkStatus(); }
-  absl::Status Finish() override { return absl::OkStatus(); }
-};
-
 Latents Denoised(const ModelFolder& model, std::vector<LoraAdapter> loras, PrecisionPolicy policy) {
   JobSpec job;
   job.sample_steps = kSteps;
@@ -88,7 +82,7 @@ Latents Denoised(const ModelFolder& model, std::vector<LoraAdapter> loras, Preci
   const std::unique_ptr<Backend> backend = MakeGuardBackend(MakeCpuBackend());
   absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::Create(*backend, std::int64_t{64} << 20, model);
   EXPECT_TRUE(engine.ok()) << engine.status();
-  NoSink sink;
+  DroppingSink sink;
   const absl::Status status = (*engine)->Generate(*clip, inputs, {.cancelled = &enough}, sink).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kCancelled) << status;
   return latents;

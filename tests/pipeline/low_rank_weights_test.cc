@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/cpu/cpu_backend.h"
+#include "tests/pipeline/clip_sinks.h"
 #include "tests/pipeline/mini_model.h"
 #include "worker/pipeline/clip_metadata.h"
 #include "worker/pipeline/engine.h"
@@ -103,13 +104,6 @@ TEST_F(LowRankWeights, CannotBeMadeOfWhatIsQuantisedAlready) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("is F8_E4M3; F32, BF16 or F16 can be quantised"));
   EXPECT_EQ(*LowRankOf(model_), kDefaultRank);
 }
-
-class DroppingSink final : public ClipSink {
- public:
-  absl::Status Begin(const ClipInfo&, std::span<const float>) override { return absl::OkStatus(); }
-  absl::Status AddFrames(std::span<const std::uint8_t>) override { return absl::OkStatus(); }
-  absl::Status Finish() override { return absl::OkStatus(); }
-};
 
 class LowRankClips : public LowRankWeights {
  protected:

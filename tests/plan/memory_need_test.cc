@@ -9,6 +9,7 @@
 
 #include "kernels/arena.h"
 #include "kernels/cpu/cpu_backend.h"
+#include "tests/pipeline/clip_sinks.h"
 #include "tests/pipeline/mini_model.h"
 #include "worker/model/fusion_params.h"
 #include "worker/pipeline/engine.h"
@@ -50,13 +51,6 @@ ClipRequest Clip(const ClipChoice& choice) {
   EXPECT_TRUE(clip.ok()) << clip.status();
   return clip.value_or(ClipRequest{});
 }
-
-class DroppingSink final : public ClipSink {
- public:
-  absl::Status Begin(const ClipInfo&, std::span<const float>) override { return absl::OkStatus(); }
-  absl::Status AddFrames(std::span<const std::uint8_t>) override { return absl::OkStatus(); }
-  absl::Status Finish() override { return absl::OkStatus(); }
-};
 
 // The clip, computed.
 absl::StatusOr<ClipReport> Computed(const ClipRequest& clip, std::int64_t bytes) {

@@ -16,6 +16,7 @@
 #include "tests/bench/real_model.h"
 #include "tests/golden/configs.h"
 #include "tests/parallel/rank_main.h"
+#include "tests/pipeline/clip_sinks.h"
 #include "tests/pipeline/mini_model.h"
 #include "worker/model/fusion_params.h"
 #include "worker/parallel/mpi_communicator.h"
@@ -130,18 +131,6 @@ Subject RealWidth() {
   };
   return subject;
 }
-
-class KeepingSink final : public ClipSink {
- public:
-  absl::Status Begin(const ClipInfo&, std::span<const float>) override { return absl::OkStatus(); }
-  absl::Status AddFrames(std::span<const std::uint8_t> rgb) override {
-    frames.insert(frames.end(), rgb.begin(), rgb.end());
-    return absl::OkStatus();
-  }
-  absl::Status Finish() override { return absl::OkStatus(); }
-
-  std::vector<std::uint8_t> frames;
-};
 
 ClipRequest ClipOf(const Subject& subject, VramMode mode) {
   JobSpec job;
