@@ -5,19 +5,20 @@
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/simd.h"
 #include "kernels/dtype.h"
-#include "kernels/four_bit.h"
 
 namespace ovi::cpu {
 namespace {
 
+constexpr float kLargest = 127.0f;
+
 // Half to even, as the contract asks: adding 1.5 * 2^23 leaves the rounded integer in the low bits. A
 // division, not a product with the reciprocal, so that x / scale is exact at its ends. Not finite in, any q
 // out.
-inline std::int8_t QuantiseValue(float x, float scale, float largest) {
+inline std::int8_t QuantiseValue(float x, float scale) {
   constexpr float kRound = 12582912.0f;
   const float ratio = x / scale;
-  const float low = ratio < -largest ? -largest : ratio;
-  const float clamped = low > largest ? largest : low;
+  const float low = ratio < -kLargest ? -kLargest : ratio;
+  const float clamped = low > kLargest ? kLargest : low;
   const std::uint32_t rounded = std::bit_cast<std::uint32_t>(clamped + kRound);
   return static_cast<std::int8_t>(rounded & 0xffu);
 }
@@ -36,13 +37,12 @@ float LargestMagnitude(const T* x, std::int64_t count) {
 
 template <typename T>
 float QuantiseOneRow(const T* x, std::int64_t count, std::int8_t* q) {
-  constexpr float kLargest = 127.0f;
   const float scale = LargestMagnitude(x, count) / kLargest;
   if (scale == 0.0f) {
     for (std::int64_t i = 0; i < count; ++i) q[i] = 0;
     return 0.0f;
   }
-  for (std::int64_t i = 0; i < count; ++i) q[i] = QuantiseValue(ToFloat(x[i]), scale, kLargest);
+  for (std::int64_t i = 0; i < count; ++i) q[i] = QuantiseValue(ToFloat(x[i]), scale);
   return scale;
 }
 
@@ -70,33 +70,14 @@ float QuantiseRow(const float* x, std::int64_t count, std::int8_t* q) {
 }
 
 float QuantiseRowE4M3(const float* x, std::int64_t count, std::uint8_t* q) {
-  constexpr float kLargest = 448.0f;
+  constexpr float kLargestE4M3 = 448.0f;
   float scale = 0.0f;
   RunVectorised([&] {
-    scale = LargestMagnitude(x, count) / kLargest;
+    scale = LargestMagnitude(x, count) / kLargestE4M3;
     const float divisor = scale == 0.0f ? 1.0f : scale;  // a row of zeros stays one
     for (std::int64_t i = 0; i < count; ++i) q[i] = ToFloat8E4M3(x[i] / divisor);
   });
   return scale;
-}
-
-void Quantise4Bit(const float* x, std::int64_t count, std::uint8_t* q, BFloat16* scale) {
-  constexpr float kLargest = 7.0f;
-  RunVectorised([&] {
-    for (std::int64_t group = 0; group < FourBitGroups(count); ++group) {
-      const std::int64_t begin = group * kFourBitGroup;
-      const std::int64_t in_group = count - begin < kFourBitGroup ? count - begin : kFourBitGroup;
-      scale[group] = ToBFloat16(LargestMagnitude(x + begin, in_group) / kLargest);
-      const float divisor = ToFloat(scale[group]) == 0.0f ? 1.0f : ToFloat(scale[group]);  // zeros stay such
-      std::int8_t values[kFourBitGroup] = {};
-      for (std::int64_t i = 0; i < in_group; ++i) {
-        values[i] = QuantiseValue(x[begin + i], divisor, kLargest);
-      }
-      for (std::int64_t i = 0; i < FourBitRowBytes(in_group); ++i) {
-        q[begin / 2 + i] = static_cast<std::uint8_t>((values[2 * i] & 0xf) | (values[2 * i + 1] & 0xf) << 4);
-      }
-    }
-  });
 }
 
 absl::Status RunQuantiseRows(const QuantiseRows& op) {

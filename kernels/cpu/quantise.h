@@ -1,5 +1,4 @@
-// One scale a row: int8 (kernels/quantise.h) for activations and weights on their way in, e4m3 for weights. 4
-// bits with a scale a group.
+// One scale a row: int8 (kernels/quantise.h) for activations and weights on their way in, e4m3 for weights.
 #pragma once
 
 #include <cstdint>
@@ -17,9 +16,5 @@ absl::Status RunQuantiseRows(const QuantiseRows& op);
 float QuantiseRow(const float* x, std::int64_t count, std::int8_t* q);
 // The same to e4m3: scale = max|x| / 448, rounded to nearest even.
 float QuantiseRowE4M3(const float* x, std::int64_t count, std::uint8_t* q);
-// One row of a 4-bit matrix (kernels/four_bit.h): of each group, scale = max|x| / 7 rounded to bf16 and q =
-// round_half_even(x / scale) in -7..7. Writes FourBitRowBytes(count) of q and FourBitGroups(count) scales. A
-// group of zeros has scale 0 and q 0; one that is not finite, a scale that is not.
-void Quantise4Bit(const float* x, std::int64_t count, std::uint8_t* q, BFloat16* scale);
 
 }  // namespace ovi::cpu

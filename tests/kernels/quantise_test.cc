@@ -14,7 +14,6 @@
 #include "kernels/cpu/quantise.h"
 #include "kernels/cpu/simd.h"
 #include "kernels/cpu/simd_math.h"
-#include "kernels/four_bit.h"
 #include "tests/kernels/test_block.h"
 
 namespace ovi {
@@ -94,53 +93,6 @@ TEST(QuantiseRows, ValidateNamesTheBrokenClause) {
               testing::HasSubstr("q is F32 2x3, expected I8 2x3"));
   EXPECT_THAT(std::string(Validate(Op(x, q, short_scale)).message()), testing::HasSubstr("scale is F32 1"));
   EXPECT_THAT(std::string(Validate(Op(q, q, scale)).message()), testing::HasSubstr("x must be F32 or BF16"));
-}
-
-TEST(Quantise4Bit, FollowsTheFormulaAtEveryLength) {
-  std::mt19937 random(3);
-  std::normal_distribution<float> normal(0.0f, 3.0f);
-  for (const std::int64_t count : {1, 2, 63, 64, 65, 129, 3072}) {
-    std::vector<float> x(static_cast<std::size_t>(count));
-    for (float& value : x) value = normal(random);
-    std::vector<std::uint8_t> q(static_cast<std::size_t>(FourBitRowBytes(count)) + 1, 0xcd);
-    std::vector<BFloat16> scale(static_cast<std::size_t>(FourBitGroups(count)));
-    cpu::Quantise4Bit(x.data(), count, q.data(), scale.data());
-    EXPECT_EQ(q.back(), 0xcd) << "past the end";
-    for (std::int64_t i = 0; i < count; ++i) {
-      const auto begin = x.begin() + i / 64 * 64;
-      const auto end = x.begin() + std::min(count, i / 64 * 64 + 64);
-      float largest = 0;
-      for (auto value = begin; value != end; ++value) largest = std::max(largest, std::fabs(*value));
-      const float expected_scale = RoundToBFloat16(largest / 7);
-      ASSERT_EQ(ToFloat(scale[static_cast<std::size_t>(i / 64)]), expected_scale);
-      const float ratio = std::nearbyint(x[static_cast<std::size_t>(i)] / expected_scale);
-      ASSERT_EQ(static_cast<float>(FourBitValue(q.data(), i)), std::clamp(ratio, -7.0f, 7.0f)) << i;
-    }
-  }
-}
-
-TEST(Quantise4Bit, RoundsHalfToEvenAndReachesBothEnds) {
-  const std::vector<float> x = {7, -7, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, 6.5f, -0.0f};
-  std::uint8_t q[5];
-  BFloat16 scale;
-  cpu::Quantise4Bit(x.data(), 9, q, &scale);
-  EXPECT_EQ(ToFloat(scale), 1);
-  const int expected[] = {7, -7, 0, 2, 2, 0, -2, 6, 0};
-  for (std::int64_t i = 0; i < 9; ++i) EXPECT_EQ(FourBitValue(q, i), expected[i]) << i;
-  EXPECT_EQ(q[0], 0x97) << "the first value in the low bits, two's complement";
-}
-
-TEST(Quantise4Bit, GivesAGroupOfZerosScaleZeroAndShowsANonFiniteOne) {
-  std::vector<float> x(129, 0.0f);
-  x[64] = 1e-44f;  // a scale that bf16 cannot hold
-  x[128] = std::numeric_limits<float>::quiet_NaN();
-  std::uint8_t q[65];
-  BFloat16 scale[3];
-  cpu::Quantise4Bit(x.data(), 129, q, scale);
-  EXPECT_EQ(scale[0].bits, 0);
-  EXPECT_EQ(scale[1].bits, 0);
-  EXPECT_TRUE(std::isnan(ToFloat(scale[2])));
-  for (std::int64_t i = 0; i < 128; ++i) EXPECT_EQ(FourBitValue(q, i), 0) << i;
 }
 
 struct Function {

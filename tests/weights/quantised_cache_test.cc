@@ -236,7 +236,7 @@ TEST_F(QuantisedCache, TheRestIsTheSameInBf16) {
     EXPECT_EQ(ToFloats(*tensor), expected);
   }
   EXPECT_THAT((*file)->metadata(),
-              ElementsAre(testing::Pair("ovi.convert_version", "1"), testing::Pair("ovi.format", "fp8"),
+              ElementsAre(testing::Pair("ovi.convert_version", "2"), testing::Pair("ovi.format", "fp8"),
                           testing::Pair("ovi.source", FileIdentity(source_))));
 }
 
@@ -297,7 +297,7 @@ TEST_F(QuantisedCache, AFileThatIsNotWhatItShouldBeIsMadeAnew) {
   const std::string path = Ensure(kFp8);
   const std::string bytes = Read(path);
   std::string other_version = bytes;
-  other_version[other_version.find("ovi.convert_version\":\"1\"") + 22] = '0';
+  other_version[other_version.find("ovi.convert_version\":\"2\"") + 22] = '0';
   for (const std::string& wrong :
        {bytes.substr(0, bytes.size() - 1), bytes + "x", other_version, std::string()}) {
     std::ofstream(path, std::ios::binary | std::ios::trunc) << wrong;

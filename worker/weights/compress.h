@@ -1,24 +1,22 @@
 // A weight matrix as a low-rank product in bf16 and a residual of 4 bits a value:
 //
-//   w ~= up @ down + scale * q         q in -7..7, one scale for 64 values of a row
+//   w ~= up @ down + scale * q         q in -8..7, one scale, of either sign, for 64 values of a row
 //
 // The product takes what is large and common to many rows, so that what the few steps of q have to span is
 // smaller. Relative error |w - expanded| / |w| in L2, and bytes a value:
 //
 //   matrices                              rank 0          32              64              128
-//   Gaussian 3072x3072                    0.100, 0.531 B  0.097, 0.573 B  0.094, 0.615 B  0.089, 0.698 B
-//   Gaussian 14336x3072                   0.100, 0.531 B  0.098, 0.557 B  0.096, 0.582 B  0.093, 0.632 B
+//   Gaussian 3072x3072                    0.090, 0.531 B  0.085, 0.573 B  0.081, 0.615 B  0.075, 0.698 B
+//   Gaussian 14336x3072                   0.090, 0.531 B  0.087, 0.557 B  0.085, 0.582 B  0.080, 0.632 B
 //
 //   mini-ovi's 144 matrices of blocks     rank 0          2               4               8
-//   (128x128 to 512x128), mean            0.106, 0.531 B  0.099, 0.583 B  0.093, 0.635 B  0.084, 0.740 B
-//   worst of them                         0.129           0.112           0.106           0.099
-//   with all: latents of its clips, mean  0.258           0.165           0.128           0.119
-//   words of its prompts followed         29 of 32        32              32              32
+//   (128x128 to 512x128), mean            0.096, 0.531 B  0.087, 0.583 B  0.080, 0.635 B  0.070, 0.740 B
+//   worst of them                         0.116           0.098           0.092           0.084
 //
-// The first ranks take what costs a network most. Rank 128 suits matrices of 3072 and more: the share of the
-// whole that rank 5 is of mini-ovi's 128, which keeps its latents within 0.13, at 0.63 to 0.70 bytes a value.
-// Rank 64 is 0.58 to 0.62 bytes and, by the same measure, 0.15. The original's own weights have not been
-// measured.
+// The first ranks take what costs a network most: with a coarser q, mini-ovi's latents were at 0.258 of error
+// without a pair and at 0.165 with rank 2. Rank 128 suits matrices of 3072 and more: the share of the whole
+// that rank 5 is of mini-ovi's 128, which keeps its latents at 0.106. The original's own weights have not
+// been measured.
 #pragma once
 
 #include <cstdint>
@@ -37,17 +35,18 @@ struct LowRankSplit {
   std::int64_t rank = 0;
   std::vector<BFloat16> up;            // (rows, rank)
   std::vector<BFloat16> down;          // (rank, columns)
-  std::vector<std::uint8_t> residual;  // (rows, FourBitRowBytes(columns)), q in -7..7
-  std::vector<BFloat16> scales;        // (rows, FourBitGroups(columns)), not negative
+  std::vector<std::uint8_t> residual;  // (rows, FourBitRowBytes(columns)), q in -8..7
+  std::vector<BFloat16> scales;        // (rows, FourBitGroups(columns))
 
   // Of this split's memory.
   CompressedMatrix view() const;
 };
 
 // w (rows, columns) row-major; of `rank` no more than min(rows, columns) is used, and 0 leaves the residual
-// alone. The same w and seed give the same bytes, on any number of threads. The pair is found again once for
-// w less the residual, and each group's scale is the best of six. 3072x3072 at rank 128 takes 2.6 s of two
-// cores and, with w, four times its memory. INVALID_ARGUMENT for values that are not finite or above 65,504.
+// alone. The same w and seed give the same bytes, on any number of threads. The pair is found again for w
+// less the residual, four times, and each group's scale is the best of nine. 3072x3072 at rank 128 takes 2.6
+// s of two cores and, with w, four times its memory. INVALID_ARGUMENT for values that are not finite or above
+// 65,504.
 absl::StatusOr<LowRankSplit> SplitLowRank(std::span<const float> w, std::int64_t rows, std::int64_t columns,
                                           std::int64_t rank, std::uint64_t seed);
 

@@ -56,6 +56,6 @@ inline constexpr std::string_view kFormatKey = "ovi.format";
 inline constexpr std::string_view kRankKey = "ovi.rank";
 
 // With another way to quantise or to lay out, this number changes, and files are made anew.
-inline constexpr std::string_view kConvertVersion = "1";
+inline constexpr std::string_view kConvertVersion = "2";
 
 }  // namespace ovi

@@ -104,25 +104,12 @@ absl::StatusOr<std::vector<float>> FindRange(const SlicedMatrix& w, const Sliced
   return range;
 }
 
-}  // namespace
-
-absl::StatusOr<TruncatedSvd> FindTruncatedSvd(std::span<const float> w, std::int64_t rows,
-                                              std::int64_t columns, std::int64_t rank, std::uint64_t seed) {
-  OVI_CHECK(w.size() == Count(rows, columns));
-  OVI_CHECK(rank >= 0 && rank <= std::min(rows, columns));
-  OVI_CHECK(std::max(rows, columns) <= std::numeric_limits<lapack_int>::max());
-  TruncatedSvd svd{.rank = rank};
-  if (rank == 0) return svd;
-
-  const std::int64_t width = std::min({rank + kExtraColumns, rows, columns});
-  const SlicedMatrix straight(w, rows, columns, columns, 1);
-  const SlicedMatrix transposed(w, columns, rows, 1, columns);
-  const absl::StatusOr<std::vector<float>> range =
-      FindRange(straight, transposed, rows, columns, width, seed);
-  if (!range.ok()) return range.status();
-
-  // w ~= range * small^T, and small = basis * diag(values) * rotation.
-  std::vector<float> small = transposed.Times(*range, width);
+// The decomposition of w within `range` (rows, width), orthonormal columns: w ~= range * (w^T range)^T.
+absl::StatusOr<TruncatedSvd> DecomposeWithin(std::span<const float> range, const SlicedMatrix& transposed,
+                                             std::int64_t rows, std::int64_t columns, std::int64_t rank) {
+  const std::int64_t width = static_cast<std::int64_t>(range.size()) / rows;
+  std::vector<float> small = transposed.Times(range, width);
+  // `small` = basis * diag(values) * rotation.
   const auto m = static_cast<lapack_int>(columns), n = static_cast<lapack_int>(width);
   std::vector<float> values(static_cast<std::size_t>(width));
   std::vector<float> basis(Count(columns, width)), rotation(Count(width, width));
@@ -130,6 +117,7 @@ absl::StatusOr<TruncatedSvd> FindTruncatedSvd(std::span<const float> w, std::int
                                          basis.data(), n, rotation.data(), n);
   if (info != 0) return Outcome("sgesdd", info);
 
+  TruncatedSvd svd{.rank = rank};
   svd.values.assign(values.begin(), values.begin() + rank);
   svd.right.resize(Count(rank, columns));
   std::vector<float> turn(Count(width, rank));  // the first rows of `rotation`, as columns
@@ -138,8 +126,42 @@ absl::StatusOr<TruncatedSvd> FindTruncatedSvd(std::span<const float> w, std::int
     for (std::int64_t i = 0; i < width; ++i) turn[Count(i, rank) + k] = rotation[Count(k, width) + i];
   }
   svd.left.resize(Count(rows, rank));
-  AddLowRank(*range, turn, 1.0F, rows, rank, width, svd.left);
+  AddLowRank(range, turn, 1.0F, rows, rank, width, svd.left);
   return svd;
+}
+
+}  // namespace
+
+absl::StatusOr<TruncatedSvd> FindTruncatedSvd(std::span<const float> w, std::int64_t rows,
+                                              std::int64_t columns, std::int64_t rank, std::uint64_t seed) {
+  OVI_CHECK(w.size() == Count(rows, columns));
+  OVI_CHECK(rank >= 0 && rank <= std::min(rows, columns));
+  OVI_CHECK(std::max(rows, columns) <= std::numeric_limits<lapack_int>::max());
+  if (rank == 0) return TruncatedSvd();
+
+  const SlicedMatrix straight(w, rows, columns, columns, 1);
+  const SlicedMatrix transposed(w, columns, rows, 1, columns);
+  const std::int64_t width = std::min({rank + kExtraColumns, rows, columns});
+  const absl::StatusOr<std::vector<float>> range =
+      FindRange(straight, transposed, rows, columns, width, seed);
+  if (!range.ok()) return range.status();
+  return DecomposeWithin(*range, transposed, rows, columns, rank);
+}
+
+absl::StatusOr<TruncatedSvd> FindTruncatedSvdNear(std::span<const float> w, std::int64_t rows,
+                                                  std::int64_t columns, const TruncatedSvd& near) {
+  OVI_CHECK(w.size() == Count(rows, columns));
+  OVI_CHECK(near.right.size() == Count(near.rank, columns) && near.rank <= rows);
+  if (near.rank == 0) return TruncatedSvd();
+
+  std::vector<float> start(Count(columns, near.rank));
+  for (std::int64_t k = 0; k < near.rank; ++k) {
+    for (std::int64_t j = 0; j < columns; ++j)
+      start[Count(j, near.rank) + k] = near.right[Count(k, columns) + j];
+  }
+  std::vector<float> range = SlicedMatrix(w, rows, columns, columns, 1).Times(start, near.rank);
+  if (absl::Status status = Orthonormalise(range, rows, near.rank); !status.ok()) return status;
+  return DecomposeWithin(range, SlicedMatrix(w, columns, rows, 1, columns), rows, columns, near.rank);
 }
 
 }  // namespace ovi

@@ -27,4 +27,9 @@ struct TruncatedSvd {
 absl::StatusOr<TruncatedSvd> FindTruncatedSvd(std::span<const float> w, std::int64_t rows,
                                               std::int64_t columns, std::int64_t rank, std::uint64_t seed);
 
+// Of a matrix near the one that `near` is of, in a third of the time: one pass that starts from its right
+// vectors. w (rows, columns) as above, near.rank the rank.
+absl::StatusOr<TruncatedSvd> FindTruncatedSvdNear(std::span<const float> w, std::int64_t rows,
+                                                  std::int64_t columns, const TruncatedSvd& near);
+
 }  // namespace ovi
