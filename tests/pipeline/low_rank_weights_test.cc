@@ -14,7 +14,7 @@
 #include "tests/pipeline/mini_model.h"
 #include "worker/pipeline/clip_metadata.h"
 #include "worker/pipeline/engine.h"
-#include "worker/pipeline/unit_file.h"
+#include "worker/pipeline/unit_folder.h"
 #include "worker/plan/clip_plan.h"
 #include "worker/weights/safetensors_writer.h"
 
@@ -128,7 +128,7 @@ class LowRankClips : public LowRankWeights {
     const std::unique_ptr<Backend> backend = MakeCpuBackend();
     const auto shelf = [&](const std::string& identity) {
       identities_.push_back(identity);
-      return MakeUnitFile(folder_ / "units", identity);
+      return MakeUnitFolder(folder_ / "units", identity);
     };
     absl::StatusOr<std::unique_ptr<Engine>> engine =
         Engine::Create(*backend, plan->bytes_peak, model_, {.open_weights = nullptr, .open_shelf = shelf});

@@ -21,7 +21,7 @@
 #include "worker/model/fusion_params.h"
 #include "worker/parallel/mpi_communicator.h"
 #include "worker/pipeline/engine.h"
-#include "worker/pipeline/unit_file.h"
+#include "worker/pipeline/unit_folder.h"
 #include "worker/plan/clip_plan.h"
 #include "worker/weights/open_weights.h"
 
@@ -45,7 +45,7 @@ std::string CacheDir() {
 }
 
 // Those of the real width take gigabytes of disk. Ranks that are behind keep what they have mapped.
-void RemoveUnitFiles() {
+void RemoveUnitFolders() {
   if (Rank() == 0) std::filesystem::remove_all(CacheDir());
 }
 
@@ -60,7 +60,7 @@ struct Subject {
 
 EngineFiles FilesWithCache() {
   return {.open_weights = OpenWeights,
-          .open_shelf = [](const std::string& identity) { return MakeUnitFile(CacheDir(), identity); }};
+          .open_shelf = [](const std::string& identity) { return MakeUnitFolder(CacheDir(), identity); }};
 }
 
 ModelFolder MiniFolder() {
@@ -246,7 +246,7 @@ TEST(VramModes, TakeWhatIsPlannedOnTheGoldenModel) {
 TEST(VramModes, TakeWhatIsPlannedOnBlocksOfTheRealWidth) {
   // Four copies of its weights are more than a small machine has; four shares are not.
   ExpectEveryModeTakesItsPlan(RealWidth(), Ranks() == 4);
-  RemoveUnitFiles();
+  RemoveUnitFolders();
 }
 
 double RelativeError(const std::vector<float>& a, const std::vector<float>& b) {
@@ -357,7 +357,7 @@ TEST(VramModes, ExplainTheProcess) {
     const auto planned = static_cast<double>(settled->plan.bytes_peak + settled->plan.host_bytes);
     EXPECT_NEAR(taken / planned, 1.0, 0.1) << taken << " bytes taken, " << planned << " planned";
   }
-  RemoveUnitFiles();
+  RemoveUnitFolders();
 }
 
 }  // namespace

@@ -3,7 +3,7 @@
 //
 // The host keeps units in the layout of the device, so that bringing one in is a copy and nothing else, which
 // a thread of its own does. Where it keeps them is the caller's business (UnitShelf): one mapped file serves
-// all ranks of a node (worker/pipeline/unit_file.h).
+// all ranks of a node (worker/pipeline/unit_folder.h).
 #pragma once
 
 #include <cstddef>

@@ -10,7 +10,7 @@
 #include "worker/model/text/clean.h"
 #include "worker/model/text/tokenizer.h"
 #include "worker/pipeline/clip_assembly.h"
-#include "worker/pipeline/unit_file.h"
+#include "worker/pipeline/unit_folder.h"
 #include "worker/weights/file_identity.h"
 #include "worker/weights/open_weights.h"
 
@@ -64,7 +64,9 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(Backend& backend, std::in
                                                        ModelFolder model, EngineFiles files) {
   if (!files.open_weights) files.open_weights = OpenWeights;
   if (!files.open_shelf) {
-    files.open_shelf = [](const std::string& identity) { return MakeUnitFile(DefaultCacheDir(), identity); };
+    files.open_shelf = [](const std::string& identity) {
+      return MakeUnitFolder(DefaultCacheDir(), identity);
+    };
   }
   auto engine = std::unique_ptr<Engine>(new Engine(backend, std::move(model), std::move(files)));
   OVI_ASSIGN_OR_RETURN(std::unique_ptr<DeviceBlock> block, backend.AllocateBlock(arena_bytes_max));

@@ -75,8 +75,8 @@ struct ClipReport {
 struct EngineFiles {
   // Reads the model's weight files; OpenWeights without one.
   std::function<absl::StatusOr<std::unique_ptr<WeightSource>>(const std::string& path)> open_weights;
-  // Keeps streamed weights, of which `identity` says what they follow from; unit files (unit_file.h) in the
-  // user's cache without one.
+  // Keeps streamed weights, of which `identity` says what they follow from; unit folders (unit_folder.h) in
+  // the user's cache without one.
   std::function<std::unique_ptr<UnitShelf>(const std::string& identity)> open_shelf;
 };
 

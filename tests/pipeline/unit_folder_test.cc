@@ -1,6 +1,6 @@
-// The file of streamed weights: made once by whoever comes first, found by the others, taken away when nobody
-// uses it, and refused in words that say what to do.
-#include "worker/pipeline/unit_file.h"
+// The files of streamed weights: made once by whoever comes first, found by the others, taken away when
+// nobody uses them, and refused in words that say what to do.
+#include "worker/pipeline/unit_folder.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -47,39 +47,75 @@ void ExpectBytes(const UnitShelf& shelf) {
   }
 }
 
-std::vector<fs::path> UnitFiles(const TempFolder& folder) {
-  std::vector<fs::path> files;
+std::vector<fs::path> UnitFolders(const TempFolder& folder) {
+  std::vector<fs::path> folders;
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(folder / "cache/units", error)) {
-    if (entry.path().extension() == ".units") files.push_back(entry.path());
+    if (entry.path().extension() == ".units") folders.push_back(entry.path());
   }
-  return files;
+  return folders;
 }
 
-TEST(UnitFile, IsMadeOnceAndFoundByTheOthers) {
+TEST(UnitFolder, IsMadeOnceAndFoundByTheOthers) {
   const TempFolder folder;
-  const std::unique_ptr<UnitShelf> first = MakeUnitFile(folder / "cache", "model a");
+  const std::unique_ptr<UnitShelf> first = MakeUnitFolder(folder / "cache", "model a");
   ASSERT_EQ(first->Stock(kItems, FillWithIndex), absl::OkStatus());
   ExpectBytes(*first);
-  const std::unique_ptr<UnitShelf> second = MakeUnitFile(folder / "cache", "model a");
+  const std::unique_ptr<UnitShelf> second = MakeUnitFolder(folder / "cache", "model a");
   ASSERT_EQ(second->Stock(kItems, NeverFill), absl::OkStatus());
   ExpectBytes(*second);
-  EXPECT_EQ(UnitFiles(folder).size(), 1u);
-  // Another identity, or other units of it, are another file.
-  EXPECT_EQ(MakeUnitFile(folder / "cache", "model b")->Stock(kItems, NeverFill).code(),
+  EXPECT_EQ(UnitFolders(folder).size(), 1u);
+  EXPECT_EQ(MakeUnitFolder(folder / "cache", "model b")->Stock(kItems, NeverFill).code(),
             absl::StatusCode::kInternal);
-  EXPECT_EQ(MakeUnitFile(folder / "cache", "model a")->Stock(std::span(kItems).first(2), NeverFill).code(),
-            absl::StatusCode::kInternal);
-  EXPECT_EQ(UnitFiles(folder).size(), 1u) << "a failed one leaves nothing";
 }
 
-TEST(UnitFile, IsMadeByOneOfAllWhoComeTogether) {
+// Another limit, and other units are streamed: what is there already serves.
+TEST(UnitFolder, MakesOnlyTheUnitsThatAreMissing) {
+  const TempFolder folder;
+  const auto some = std::span(kItems).subspan(1);
+  ASSERT_EQ(MakeUnitFolder(folder / "cache", "model")->Stock(some, FillWithIndex), absl::OkStatus());
+  std::vector<std::string> filled;
+  const std::unique_ptr<UnitShelf> shelf = MakeUnitFolder(folder / "cache", "model");
+  ASSERT_EQ(shelf->Stock(kItems,
+                         [&](FusionUnit unit, std::span<std::byte> to) {
+                           filled.push_back(ToString(unit));
+                           return FillWithIndex(unit, to);
+                         }),
+            absl::OkStatus());
+  EXPECT_THAT(filled, testing::ElementsAre("text embedding"));
+  ExpectBytes(*shelf);
+  EXPECT_EQ(MakeUnitFolder(folder / "cache", "model")->Stock(some, NeverFill), absl::OkStatus());
+  EXPECT_EQ(UnitFolders(folder).size(), 1u);
+}
+
+TEST(UnitFolder, GoesOnWhereAnotherStopped) {
+  const TempFolder folder;
+  EXPECT_EQ(MakeUnitFolder(folder / "cache", "model")
+                ->Stock(kItems,
+                        [](FusionUnit unit, std::span<std::byte> to) {
+                          return unit.block == 1 ? absl::CancelledError() : FillWithIndex(unit, to);
+                        })
+                .code(),
+            absl::StatusCode::kCancelled);
+  int filled = 0;
+  const std::unique_ptr<UnitShelf> shelf = MakeUnitFolder(folder / "cache", "model");
+  ASSERT_EQ(shelf->Stock(kItems,
+                         [&](FusionUnit unit, std::span<std::byte> to) {
+                           ++filled;
+                           return FillWithIndex(unit, to);
+                         }),
+            absl::OkStatus());
+  EXPECT_EQ(filled, 1);
+  ExpectBytes(*shelf);
+}
+
+TEST(UnitFolder, IsMadeByOneOfAllWhoComeTogether) {
   const TempFolder folder;
   std::atomic<int> filled{0};
   std::vector<std::thread> threads;
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([&] {
-      const std::unique_ptr<UnitShelf> shelf = MakeUnitFile(folder / "cache", "model");
+      const std::unique_ptr<UnitShelf> shelf = MakeUnitFolder(folder / "cache", "model");
       EXPECT_EQ(shelf->Stock(kItems,
                              [&](FusionUnit unit, std::span<std::byte> to) {
                                ++filled;
@@ -93,44 +129,44 @@ TEST(UnitFile, IsMadeByOneOfAllWhoComeTogether) {
   EXPECT_EQ(filled, static_cast<int>(kItems.size()));
 }
 
-TEST(UnitFile, OneOfAnotherSizeIsMadeAnew) {
+TEST(UnitFolder, OneOfAnotherSizeIsMadeAnew) {
   const TempFolder folder;
-  ASSERT_EQ(MakeUnitFile(folder / "cache", "model")->Stock(kItems, FillWithIndex), absl::OkStatus());
-  fs::resize_file(UnitFiles(folder).front(), 17);
-  const std::unique_ptr<UnitShelf> shelf = MakeUnitFile(folder / "cache", "model");
+  ASSERT_EQ(MakeUnitFolder(folder / "cache", "model")->Stock(kItems, FillWithIndex), absl::OkStatus());
+  fs::resize_file(UnitFolders(folder).front() / "block pair 1", 17);
+  const std::unique_ptr<UnitShelf> shelf = MakeUnitFolder(folder / "cache", "model");
   ASSERT_EQ(shelf->Stock(kItems, FillWithIndex), absl::OkStatus());
   ExpectBytes(*shelf);
 }
 
-TEST(UnitFile, KeepsWhatIsUsedAndTheTwoUsedLast) {
+TEST(UnitFolder, KeepsWhatIsUsedAndTheTwoUsedLast) {
   const TempFolder folder;
   std::vector<std::unique_ptr<UnitShelf>> in_use;
   for (int i = 0; i < 6; ++i) {
-    std::unique_ptr<UnitShelf> shelf = MakeUnitFile(folder / "cache", "model " + std::to_string(i));
+    std::unique_ptr<UnitShelf> shelf = MakeUnitFolder(folder / "cache", "model " + std::to_string(i));
     ASSERT_EQ(shelf->Stock(kItems, FillWithIndex), absl::OkStatus());
     if (i < 2) in_use.push_back(std::move(shelf));
   }
   // Two that are used, two that are not, and the last one, which was in use when it looked.
-  EXPECT_EQ(UnitFiles(folder).size(), 5u);
+  EXPECT_EQ(UnitFolders(folder).size(), 5u);
   for (const std::unique_ptr<UnitShelf>& shelf : in_use) ExpectBytes(*shelf);
 }
 
-TEST(UnitFile, NamesTheFolderThatCannotBeUsed) {
+TEST(UnitFolder, NamesTheFolderThatCannotBeUsed) {
   const TempFolder folder;
   folder.Write("cache", "a file where the folder should be");
-  const absl::Status status = MakeUnitFile(folder / "cache", "model")->Stock(kItems, FillWithIndex);
+  const absl::Status status = MakeUnitFolder(folder / "cache", "model")->Stock(kItems, FillWithIndex);
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(status.message()), HasSubstr("cache/units: cannot make this folder"));
   EXPECT_THAT(std::string(status.message()), HasSubstr("OVI_CACHE_DIR names another"));
 }
 
-TEST(UnitFile, SaysHowMuchRoomADiskLacks) {
+TEST(UnitFolder, SaysHowMuchRoomADiskLacks) {
   const TempFolder folder;
   fs::create_directory(folder / "cache");
   const Mount disk(folder / "cache", 0, "size=64k");
   if (!disk.mounted()) GTEST_SKIP() << disk.reason();
   const std::vector<UnitShelf::Item> large = {{{FusionPiece::kText}, 1 << 20}};
-  const absl::Status status = MakeUnitFile(folder / "cache", "model")->Stock(large, FillWithIndex);
+  const absl::Status status = MakeUnitFolder(folder / "cache", "model")->Stock(large, FillWithIndex);
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(std::string(status.message()), HasSubstr("bytes_needed=1048576"));
 }
