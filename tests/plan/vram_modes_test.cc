@@ -243,9 +243,25 @@ TEST(VramModes, TakeWhatIsPlannedOnTheGoldenModel) {
   }
 }
 
+// "Key:  N kB" of a file in /proc, in bytes.
+std::int64_t ProcBytes(const std::string& file, const std::string& key) {
+  std::ifstream lines(file);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with(key + ":")) return std::stoll(line.substr(key.size() + 1)) * 1024;
+  }
+  return 0;
+}
+
 TEST(VramModes, TakeWhatIsPlannedOnBlocksOfTheRealWidth) {
-  // Four copies of its weights are more than a small machine has; four shares are not.
-  ExpectEveryModeTakesItsPlan(RealWidth(), Ranks() == 4);
+  if (Ranks() == 4) ExpectEveryModeTakesItsPlan(RealWidth(), true);
+  // Four copies of its weights and of what is computed take 12 GB; four shares do not.
+  constexpr std::int64_t kFourCopies = std::int64_t{18} << 30;
+  if (Ranks() < 4 || ProcBytes("/proc/meminfo", "MemTotal") > kFourCopies) {
+    ExpectEveryModeTakesItsPlan(RealWidth(), false);
+  } else {
+    std::printf("multi_4 at the real width is left out: %lld bytes of memory\n",
+                static_cast<long long>(ProcBytes("/proc/meminfo", "MemTotal")));
+  }
   RemoveUnitFolders();
 }
 
@@ -325,14 +341,6 @@ TEST(SettleClip, AutoTakesTheBestThatFits) {
   EXPECT_THAT(std::string(never.message()), testing::HasSubstr("the least is taken by "));
 }
 
-std::int64_t StatusBytes(const std::string& key) {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    if (line.starts_with(key + ":")) return std::stoll(line.substr(key.size() + 1)) * 1024;
-  }
-  return 0;
-}
-
 // What the process takes beyond its start is its arena, the streamed weights that it has mapped, and little
 // else.
 TEST(VramModes, ExplainTheProcess) {
@@ -350,10 +358,10 @@ TEST(VramModes, ExplainTheProcess) {
       EXPECT_TRUE(report.ok()) << report.status();
     };
     run();  // makes the file of streamed weights, through a buffer of its own
-    const std::int64_t before = StatusBytes("VmRSS");
+    const std::int64_t before = ProcBytes("/proc/self/status", "VmRSS");
     std::ofstream("/proc/self/clear_refs") << "5";  // VmHWM begins anew
     run();
-    const auto taken = static_cast<double>(StatusBytes("VmHWM") - before);
+    const auto taken = static_cast<double>(ProcBytes("/proc/self/status", "VmHWM") - before);
     const auto planned = static_cast<double>(settled->plan.bytes_peak + settled->plan.host_bytes);
     EXPECT_NEAR(taken / planned, 1.0, 0.1) << taken << " bytes taken, " << planned << " planned";
   }
