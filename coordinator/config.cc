@@ -75,6 +75,7 @@ std::map<std::string, Setter> Setters(CoordinatorConfig& config) {
       {"group_idle_ms_max", Whole(policy.group_idle_ms_max, 0, kMsMax)},
       {"job_kept_ms_max", Whole(policy.job_kept_ms_max, 1'000, 12 * kMsMax)},
       {"groups_per_gpu_max", Whole(policy.groups_per_gpu_max, 1, 64)},
+      {"pending_jobs_max", Whole(policy.pending_jobs_max, 1, 10'000'000)},
       {"log_level", Level(config.log.level)},
       {"log_json", Flag(config.log.json)},
       {"log_file", Text(config.log.file)},

@@ -111,8 +111,7 @@ absl::StatusOr<std::unique_ptr<CoordinatorServer>> CoordinatorServer::Start(cons
                                                                .artifacts = *all->artifacts,
                                                                .metrics = *all->metrics,
                                                                .logs = all->logs,
-                                                               .data_dir = config.data_dir,
-                                                               .limits = {}});
+                                                               .data_dir = config.data_dir});
   all->cluster = std::make_unique<ClusterService>(ClusterService::Parts{*all->controller, all->book});
   all->nodes =
       std::make_unique<NodesService>(NodesService::Parts{.controller = *all->controller,

@@ -55,7 +55,7 @@ struct Controller::Batch {
   std::vector<core::Change> changes;
   std::vector<core::Decision> decisions;
   std::vector<core::JobId> touched;
-  std::vector<std::pair<Reply, absl::StatusOr<core::JobId>>> replies;
+  std::vector<std::pair<Reply, core::Reply>> replies;
 };
 
 absl::StatusOr<std::unique_ptr<Controller>> Controller::Create(Parts parts, const core::Policy& policy) {
@@ -187,7 +187,6 @@ void Controller::Handle(std::vector<Posted> events) {
     const std::lock_guard lock(state_mutex_);
     AdvanceAll(events, batch);
     written = Commit(batch);
-    pending_count_ = static_cast<std::int64_t>(state_.queue.size());
     journal_lost_ = !written.ok();
     if (journal_lost_) {
       Log(LogLevel::kError, "journal lost", {{"error", written.message()}});
@@ -204,7 +203,7 @@ void Controller::Handle(std::vector<Posted> events) {
     return;
   }
   for (const core::Decision& decision : batch.decisions) CarryOut(decision);
-  for (auto& [reply, result] : batch.replies) reply(std::move(result));
+  for (auto& [reply, result] : batch.replies) reply(result);
   std::sort(batch.touched.begin(), batch.touched.end());
   batch.touched.erase(std::unique(batch.touched.begin(), batch.touched.end()), batch.touched.end());
   watches_.Notify(batch.touched);

@@ -3,7 +3,6 @@
 // then carries out decisions and answers those who wait.
 #pragma once
 
-#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
@@ -28,7 +27,7 @@ namespace ovi {
 class Controller {
  public:
   using EventKind = decltype(core::Event::what);
-  using Reply = std::function<void(absl::StatusOr<core::JobId>)>;
+  using Reply = std::function<void(const core::Reply&)>;
 
   struct Parts {
     Journal& journal;
@@ -59,9 +58,6 @@ class Controller {
     return look(std::as_const(state_));
   }
 
-  // Jobs that wait, as of the last batch: what Read would say, without waiting for a commit in progress.
-  std::int64_t pending_count() const { return pending_count_.load(std::memory_order_relaxed); }
-
   WatchHub& watches() { return watches_; }
 
  private:
@@ -71,10 +67,7 @@ class Controller {
   };
   struct Batch;
 
-  Controller(Parts parts, core::State state)
-      : parts_(std::move(parts)),
-        state_(std::move(state)),
-        pending_count_(static_cast<std::int64_t>(state_.queue.size())) {}
+  Controller(Parts parts, core::State state) : parts_(std::move(parts)), state_(std::move(state)) {}
   void Loop();
   void Handle(std::vector<Posted> events);
   // These three with state_mutex_ held.
@@ -89,7 +82,6 @@ class Controller {
 
   mutable std::mutex state_mutex_;
   core::State state_;
-  std::atomic<std::int64_t> pending_count_;
   core::TimeMs last_at_ = 0;  // events never go back in time
 
   std::mutex queue_mutex_;

@@ -8,9 +8,8 @@
 
 namespace ovi::core {
 
-void Step::Record(const Change& change) {
+void Step::Record(Change change) {
   OVI_CHECK(Apply(state_, change).ok());
-  outcome_.changes.push_back(change);
   struct JobOf {
     JobId operator()(const AttemptStarted& what) const { return what.attempt.job; }
     JobId operator()(const AttemptAdvanced& what) const { return what.attempt.job; }
@@ -23,6 +22,7 @@ void Step::Record(const Change& change) {
     JobId operator()(const JobForgotten& what) const { return what.job; }
   };
   if (const JobId job = std::visit(JobOf{}, change); job != 0) Touch(job);
+  outcome_.changes.push_back(std::move(change));
 }
 
 void Step::Order(Decision decision) {

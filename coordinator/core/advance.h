@@ -29,6 +29,11 @@ struct JobSubmitted {
   std::vector<std::string> warnings;
 };
 
+// In one call: all of them become jobs, or none does.
+struct JobsSubmitted {
+  std::vector<JobSubmitted> jobs;
+};
+
 struct CancelAsked {
   JobId job = 0;
 };
@@ -112,7 +117,7 @@ struct Tick {};
 
 struct Event {
   TimeMs at = 0;
-  std::variant<JobSubmitted, CancelAsked, NodeConnected, NodeReported, NodeDisconnected, DrainAsked,
+  std::variant<JobsSubmitted, CancelAsked, NodeConnected, NodeReported, NodeDisconnected, DrainAsked,
                ResumeAsked, GroupExited, GroupAttached, GroupDetached, AttemptProgressed, ArtifactBegun,
                AttemptReported, Tick>
       what;
@@ -163,23 +168,25 @@ struct DeleteJobFiles {
 using Decision = std::variant<StartGroup, StopGroup, RunAttempt, CancelAttempt, AcknowledgeAttempt,
                               DropUploads, DeleteJobFiles>;
 
+// What the one who caused an event is told. JobsSubmitted: the jobs, one for each, in their order; others:
+// nothing but whether it is so. Errors change nothing:
+//   JobsSubmitted ALREADY_EXISTS a request_id was used for another spec; FAILED_PRECONDITION no node known
+//                 could ever hold a job (the message says what would fit), or no node known has the model;
+//                 RESOURCE_EXHAUSTED the queue has no room for all of them. Of several jobs the message names
+//                 the one it is about: "requests[17]"
+//   CancelAsked, DrainAsked, ResumeAsked   NOT_FOUND
+//   NodeReported  FAILED_PRECONDITION the node was given up for lost: end its stream, so that it says hello
+//   NodeConnected ALREADY_EXISTS another living agent has the name
+//   GroupAttached FAILED_PRECONDITION the group was given up
+//   ArtifactBegun FAILED_PRECONDITION the attempt is not the job's current one, or not this group's
+using Reply = absl::StatusOr<std::vector<JobId>>;
+
 struct Outcome {
   std::vector<Change>
       changes;  // already applied to the state; must be durable before the decisions are carried out
   std::vector<Decision> decisions;  // in this order
   std::vector<JobId> touched;  // jobs that look different now, for those who watch; ascending, no duplicates
-
-  // What the one who caused the event is told. JobSubmitted and CancelAsked: the job; others: 0. Errors
-  // change nothing:
-  //   JobSubmitted  ALREADY_EXISTS request_id was used for another spec; FAILED_PRECONDITION no node known
-  //   could ever hold it (the message
-  //                 says what would fit), or no node known has the model
-  //   CancelAsked, DrainAsked, ResumeAsked   NOT_FOUND
-  //   NodeReported  FAILED_PRECONDITION the node was given up for lost: end its stream, so that it says hello
-  //   NodeConnected ALREADY_EXISTS another living agent has the name
-  //   GroupAttached FAILED_PRECONDITION the group was given up
-  //   ArtifactBegun FAILED_PRECONDITION the attempt is not the job's current one, or not this group's
-  absl::StatusOr<JobId> reply = JobId{0};
+  Reply reply = std::vector<JobId>();
 };
 
 [[nodiscard]] Outcome Advance(State& state, const Event& event);

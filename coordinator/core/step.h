@@ -20,10 +20,10 @@ class Step {
   const Policy& policy() const { return state_.policy; }
 
   // Applies a fact that can follow, or the program is wrong.
-  void Record(const Change& change);
+  void Record(Change change);
   void Order(Decision decision);
   void Touch(JobId job) { outcome_.touched.push_back(job); }
-  void Reply(absl::StatusOr<JobId> reply) { outcome_.reply = std::move(reply); }
+  void Reply(core::Reply reply) { outcome_.reply = std::move(reply); }
 
   Outcome Finish();
 
@@ -34,7 +34,7 @@ class Step {
 };
 
 // One for each event.
-void Handle(Step& step, const JobSubmitted& what);
+void Handle(Step& step, const JobsSubmitted& what);
 void Handle(Step& step, const CancelAsked& what);
 void Handle(Step& step, const NodeConnected& what);
 void Handle(Step& step, const NodeReported& what);

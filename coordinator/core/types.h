@@ -217,6 +217,7 @@ struct Policy {
   std::int64_t head_wait_ms_max =
       60'000;                 // then GPUs are held back for the first job that waits for running ones
   int queue_depth_max = 256;  // jobs that one pass through the queue looks at
+  std::int64_t pending_jobs_max = 200'000;  // then no more are taken
 };
 
 }  // namespace ovi::core

@@ -33,7 +33,7 @@ constexpr std::array kStates = {core::JobState::kPending,   core::JobState::kCon
 const Buckets kFastSeconds = {0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5};
 const Buckets kStepSeconds = {0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300};
 const Buckets kLongSeconds = {0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600};
-const Buckets kBatchSizes = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024};
+const Buckets kBatchSizes = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16384};
 
 double Seconds(core::TimeMs from, core::TimeMs to) {
   return static_cast<double>(to - from) / 1000.0;
@@ -210,9 +210,9 @@ void Metrics::OnCommit(double seconds, std::size_t changes) {
   series_->batch.Observe(static_cast<double>(changes));
 }
 
-void Metrics::OnSubmit(double seconds, bool accepted) {
+void Metrics::OnSubmit(double seconds, std::size_t refused) {
   series_->submit.Observe(seconds);
-  if (!accepted) series_->refused.Increment();
+  series_->refused.Increment(static_cast<double>(refused));
 }
 
 std::string Metrics::Text() const {

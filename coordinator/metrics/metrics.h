@@ -22,8 +22,8 @@ class Metrics {
   void OnEvent(const core::Event& event, const core::Outcome& outcome, const core::State& state);
   void SetGauges(const core::State& state);
   void OnCommit(double seconds, std::size_t changes);
-  // From the arrival of SubmitJob to its answer.
-  void OnSubmit(double seconds, bool accepted);
+  // From the arrival of a submit, of one job or several, to its answer. `refused`: how many jobs it refused.
+  void OnSubmit(double seconds, std::size_t refused);
 
   // The exposition text, as scraped.
   std::string Text() const;

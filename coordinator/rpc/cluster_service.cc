@@ -39,17 +39,16 @@ grpc::ServerUnaryReactor* ClusterService::Change(grpc::CallbackServerContext& co
                                                  Controller::EventKind event, const std::string& name,
                                                  v1::Node& answer) {
   grpc::ServerUnaryReactor* reactor = context.DefaultReactor();
-  parts_.controller.Post(
-      std::move(event), [this, reactor, name, &answer](const absl::StatusOr<core::JobId>& changed) {
-        absl::Status status = changed.status();
-        if (status.ok()) {
-          absl::StatusOr<v1::Node> node =
-              parts_.controller.Read([&](const core::State& state) { return parts_.book.Get(state, name); });
-          status = node.status();
-          if (node.ok()) answer = *std::move(node);
-        }
-        reactor->Finish(ToGrpcStatus(status));
-      });
+  parts_.controller.Post(std::move(event), [this, reactor, name, &answer](const core::Reply& changed) {
+    absl::Status status = changed.status();
+    if (status.ok()) {
+      absl::StatusOr<v1::Node> node =
+          parts_.controller.Read([&](const core::State& state) { return parts_.book.Get(state, name); });
+      status = node.status();
+      if (node.ok()) answer = *std::move(node);
+    }
+    reactor->Finish(ToGrpcStatus(status));
+  });
   return reactor;
 }
 

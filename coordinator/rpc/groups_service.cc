@@ -54,7 +54,7 @@ class Attachment final : public GroupStream {
     group_ = hello.group_id();
     const auto self = std::static_pointer_cast<Attachment>(shared_from_this());
     parts_.peers.AddGroup(group_, self);
-    parts_.controller.Post(*std::move(event), [self](const absl::StatusOr<core::JobId>& accepted) {
+    parts_.controller.Post(*std::move(event), [self](const core::Reply& accepted) {
       Log(LogLevel::kInfo, "group attached",
           {{"group", self->group_}, {"accepted", accepted.ok()}, {"reason", accepted.status().message()}});
       if (!accepted.ok()) self->End(ToGrpcStatus(accepted.status()));
@@ -116,9 +116,7 @@ grpc::ServerReadReactor<v1::UploadArtifactRequest>* GroupsService::UploadArtifac
                       std::function<void(absl::Status)> decided) {
     parts_.controller.Post(
         core::ArtifactBegun{.group = begin.group_id(), .attempt = FromProto(begin.attempt())},
-        [decided = std::move(decided)](const absl::StatusOr<core::JobId>& allowed) {
-          decided(allowed.status());
-        });
+        [decided = std::move(decided)](const core::Reply& allowed) { decided(allowed.status()); });
   };
   return ReceiveArtifact(*context, parts_.artifacts, std::move(gate));
 }

@@ -1,15 +1,13 @@
 #include "coordinator/rpc/jobs_service.h"
 
-#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <memory>
 #include <mutex>
-#include <set>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "base/log.h"
 #include "base/status.h"
 #include "base/text.h"
 #include "coordinator/core/placement.h"
@@ -17,40 +15,18 @@
 #include "coordinator/rpc/convert.h"
 #include "coordinator/rpc/job_view.h"
 #include "coordinator/rpc/status.h"
-#include "worker/job/job_proto.h"
 
 namespace ovi {
 namespace {
 
-constexpr std::size_t kRequestIdBytesMax = 128;
-
-v1::FieldViolation Violation(std::string field, std::string description) {
-  v1::FieldViolation violation;
-  violation.set_field(std::move(field));
-  violation.set_description(std::move(description));
-  return violation;
-}
-
-bool IsRequestId(std::string_view text) {
-  return text.size() <= kRequestIdBytesMax &&
-         std::all_of(text.begin(), text.end(), [](unsigned char c) { return c > 0x20 && c < 0x7f; });
-}
+// Of data_dir; below it nothing is accepted.
+constexpr std::int64_t kDiskBytesFreeMin = std::int64_t{64} << 20;
 
 std::string_view ReasonOf(const absl::Status& status) {
   return absl::IsAlreadyExists(status)        ? "REQUEST_ID_REUSED"
          : absl::IsFailedPrecondition(status) ? "CANNOT_RUN"
+         : absl::IsResourceExhausted(status)  ? "NO_ROOM"
                                               : "REFUSED";
-}
-
-// One spec, one string: equal specs of one request_id are recognised by it.
-std::string Serialised(const v1::JobSpec& spec) {
-  std::string bytes;
-  google::protobuf::io::StringOutputStream stream(&bytes);
-  google::protobuf::io::CodedOutputStream coded(&stream);
-  coded.SetSerializationDeterministic(true);
-  spec.SerializeToCodedStream(&coded);
-  coded.Trim();
-  return bytes;
 }
 
 // Sends the job whenever it changes, until it has ended. A slow client misses steps in between, never the
@@ -180,69 +156,60 @@ class LogFetcher final : public grpc::ServerUnaryReactor {
 
 }  // namespace
 
-absl::Status JobsService::CheckRoom() const {
+absl::Status JobsService::CheckDisk() const {
   std::error_code error;
   const auto space = std::filesystem::space(parts_.data_dir, error);
   const auto available = static_cast<std::int64_t>(space.available);
-  if (!error && available < parts_.limits.disk_bytes_free_min) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the coordinator's disk is full: ", available,
-                     " bytes free, kept free: ", parts_.limits.disk_bytes_free_min));
-  }
-  // Without the lock: submits that come while a batch is being written must queue up for the next one.
-  const std::int64_t pending = parts_.controller.pending_count();
-  if (pending >= parts_.limits.pending_jobs_max) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the queue is full: ", pending, " jobs wait, at most ", parts_.limits.pending_jobs_max));
-  }
-  return absl::OkStatus();
+  if (error || available >= kDiskBytesFreeMin) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat("the coordinator's disk is full: ", available,
+                                                   " bytes free, kept free: ", kDiskBytesFreeMin));
 }
 
-grpc::Status JobsService::Admit(v1::JobSpec& spec, std::vector<std::string>& warnings) const {
-  std::vector<v1::FieldViolation> violations = CheckJobSpec(spec);
-  for (v1::FieldViolation& violation : violations)
-    violation.set_field(absl::StrCat("spec.", violation.field()));
-  if (violations.empty() && !spec.first_frame_sha256().empty() &&
-      !parts_.artifacts.HasInput(spec.first_frame_sha256())) {
-    violations.push_back(
-        Violation("spec.first_frame_sha256", "names no input that UploadInput took; upload it again"));
+HasInput JobsService::InputLookup() const {
+  return [this](const std::string& sha256) { return parts_.artifacts.HasInput(sha256); };
+}
+
+grpc::ServerUnaryReactor* JobsService::Submit(grpc::CallbackServerContext& context, Clock::time_point begin,
+                                              Admission admission,
+                                              std::vector<v1::SubmitJobResponse*> responses) {
+  const auto measured = [this, begin, count = responses.size()](bool accepted) {
+    const std::chrono::duration<double> seconds = Clock::now() - begin;
+    parts_.metrics.OnSubmit(seconds.count(), accepted ? 0 : count);
+  };
+  const grpc::Status refused = admission.violations.empty() ? ToGrpcStatus(CheckDisk(), "NO_ROOM")
+                                                            : InvalidFields(admission.violations);
+  if (!refused.ok()) {
+    measured(false);
+    return Answer(context, refused);
   }
-  if (!violations.empty()) return InvalidFields(violations);
-  Complete(spec, warnings);
-  return grpc::Status::OK;
+  for (std::size_t i = 0; i < responses.size(); ++i) {
+    for (const std::string& warning : admission.jobs[i].warnings) responses[i]->add_warnings(warning);
+  }
+  grpc::ServerUnaryReactor* reactor = context.DefaultReactor();
+  parts_.controller.Post(core::JobsSubmitted{std::move(admission.jobs)},
+                         [reactor, responses = std::move(responses), measured](const core::Reply& ids) {
+                           measured(ids.ok());
+                           for (std::size_t i = 0; ids.ok() && i < ids->size(); ++i)
+                             responses[i]->set_job_id(absl::StrCat((*ids)[i]));
+                           reactor->Finish(ToGrpcStatus(ids.status(), ReasonOf(ids.status())));
+                         });
+  return reactor;
 }
 
 grpc::ServerUnaryReactor* JobsService::SubmitJob(grpc::CallbackServerContext* context,
                                                  const v1::SubmitJobRequest* request,
                                                  v1::SubmitJobResponse* response) {
-  const auto begin = std::chrono::steady_clock::now();
-  const auto measured = [this, begin](bool accepted) {
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
-    parts_.metrics.OnSubmit(seconds.count(), accepted);
-  };
-  v1::JobSpec spec = request->spec();
-  std::vector<std::string> warnings;
-  grpc::Status refused =
-      IsRequestId(request->request_id())
-          ? ToGrpcStatus(CheckRoom(), "NO_ROOM")
-          : InvalidFields({Violation("request_id", "must be at most 128 printable ASCII characters")});
-  if (refused.ok()) refused = Admit(spec, warnings);
-  if (!refused.ok()) {
-    measured(false);
-    return Answer(*context, refused);
-  }
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  for (const std::string& warning : warnings) response->add_warnings(warning);
-  parts_.controller.Post(core::JobSubmitted{.request_id = request->request_id(),
-                                            .request = RequestOf(spec),
-                                            .spec = Serialised(spec),
-                                            .warnings = std::move(warnings)},
-                         [reactor, response, measured](const absl::StatusOr<core::JobId>& job) {
-                           measured(job.ok());
-                           if (job.ok()) response->set_job_id(absl::StrCat(*job));
-                           reactor->Finish(ToGrpcStatus(job.status(), ReasonOf(job.status())));
-                         });
-  return reactor;
+  const Clock::time_point begin = Clock::now();
+  return Submit(*context, begin, Admit(*request, InputLookup()), {response});
+}
+
+grpc::ServerUnaryReactor* JobsService::SubmitJobs(grpc::CallbackServerContext* context,
+                                                  const v1::SubmitJobsRequest* request,
+                                                  v1::SubmitJobsResponse* response) {
+  const Clock::time_point begin = Clock::now();
+  std::vector<v1::SubmitJobResponse*> responses;
+  for (int i = 0; i < request->requests_size(); ++i) responses.push_back(response->add_responses());
+  return Submit(*context, begin, Admit(*request, InputLookup()), std::move(responses));
 }
 
 grpc::ServerUnaryReactor* JobsService::GetJob(grpc::CallbackServerContext* context,
@@ -278,11 +245,11 @@ grpc::ServerUnaryReactor* JobsService::CancelJob(grpc::CallbackServerContext* co
   if (!id.ok()) return Answer(*context, ToGrpcStatus(id.status()));
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   parts_.controller.Post(
-      core::CancelAsked{.job = *id}, [this, reactor, response](const absl::StatusOr<core::JobId>& asked) {
+      core::CancelAsked{.job = *id}, [this, id = *id, reactor, response](const core::Reply& asked) {
         absl::Status status = asked.status();
         if (asked.ok()) {
           absl::StatusOr<v1::Job> job =
-              parts_.controller.Read([&asked](const core::State& state) { return ViewJob(state, *asked); });
+              parts_.controller.Read([id](const core::State& state) { return ViewJob(state, id); });
           status = job.status();
           if (job.ok()) *response->mutable_job() = *std::move(job);
         }
@@ -294,13 +261,12 @@ grpc::ServerUnaryReactor* JobsService::CancelJob(grpc::CallbackServerContext* co
 grpc::ServerUnaryReactor* JobsService::PlanJob(grpc::CallbackServerContext* context,
                                                const v1::PlanJobRequest* request,
                                                v1::PlanJobResponse* response) {
-  v1::JobSpec spec = request->spec();
-  std::vector<std::string> warnings;
-  const grpc::Status refused = Admit(spec, warnings);
-  if (!refused.ok()) return Answer(*context, refused);
-  for (const std::string& warning : warnings) response->add_warnings(warning);
+  std::vector<v1::FieldViolation> violations;
+  const std::optional<AdmittedSpec> admitted = AdmitSpec(request->spec(), "spec.", InputLookup(), violations);
+  if (!admitted) return Answer(*context, InvalidFields(violations));
+  for (const std::string& warning : admitted->warnings) response->add_warnings(warning);
   const std::vector<core::Option> options = parts_.controller.Read(
-      [&spec](const core::State& state) { return core::Options(state, RequestOf(spec)); });
+      [&admitted](const core::State& state) { return core::Options(state, RequestOf(admitted->spec)); });
   for (const core::Option& option : options) *response->add_options() = ToProto(option);
   return Answer(*context, grpc::Status::OK);
 }

@@ -1,9 +1,12 @@
 // What clients do with jobs.
 #pragma once
 
+#include <chrono>
 #include <string>
+#include <vector>
 
 #include "coordinator/controller/controller.h"
+#include "coordinator/rpc/admission.h"
 #include "coordinator/rpc/group_logs.h"
 #include "ovi/v1/jobs.grpc.pb.h"
 
@@ -12,23 +15,21 @@ namespace ovi {
 // Borrows its parts; they outlive the server.
 class JobsService final : public v1::Jobs::CallbackService {
  public:
-  struct Limits {
-    std::int64_t pending_jobs_max = 200'000;
-    std::int64_t disk_bytes_free_min = std::int64_t{64} << 20;  // of data_dir; below it nothing is accepted
-  };
   struct Parts {
     Controller& controller;
     ArtifactStore& artifacts;
     Metrics& metrics;
     GroupLogs& logs;
     std::string data_dir;
-    Limits limits;
   };
   explicit JobsService(Parts parts) : parts_(std::move(parts)) {}
 
   grpc::ServerUnaryReactor* SubmitJob(grpc::CallbackServerContext* context,
                                       const v1::SubmitJobRequest* request,
                                       v1::SubmitJobResponse* response) override;
+  grpc::ServerUnaryReactor* SubmitJobs(grpc::CallbackServerContext* context,
+                                       const v1::SubmitJobsRequest* request,
+                                       v1::SubmitJobsResponse* response) override;
   grpc::ServerUnaryReactor* GetJob(grpc::CallbackServerContext* context, const v1::GetJobRequest* request,
                                    v1::GetJobResponse* response) override;
   grpc::ServerUnaryReactor* ListJobs(grpc::CallbackServerContext* context, const v1::ListJobsRequest* request,
@@ -49,9 +50,13 @@ class JobsService final : public v1::Jobs::CallbackService {
                                                                v1::UploadInputResponse* response) override;
 
  private:
-  // Checks and completes `spec`; INVALID_ARGUMENT with all violations.
-  grpc::Status Admit(v1::JobSpec& spec, std::vector<std::string>& warnings) const;
-  absl::Status CheckRoom() const;
+  using Clock = std::chrono::steady_clock;
+
+  absl::Status CheckDisk() const;
+  HasInput InputLookup() const;
+  // All of `admission`, or nothing. `responses`: one for each job that was asked for; `begin`: when that was.
+  grpc::ServerUnaryReactor* Submit(grpc::CallbackServerContext& context, Clock::time_point begin,
+                                   Admission admission, std::vector<v1::SubmitJobResponse*> responses);
 
   Parts parts_;
 };

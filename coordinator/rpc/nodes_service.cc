@@ -65,7 +65,7 @@ class Connection final : public AgentStream {
     // welcome.
     const auto self = std::static_pointer_cast<Connection>(shared_from_this());
     parts_.peers.AddAgent(node_, instance_, self);
-    parts_.controller.Post(*std::move(event), [self, hello](const absl::StatusOr<core::JobId>& accepted) {
+    parts_.controller.Post(*std::move(event), [self, hello](const core::Reply& accepted) {
       self->OnAccepted(hello, accepted.status());
     });
   }

@@ -18,7 +18,10 @@ grpc::Status ToGrpcStatus(const absl::Status& status);
 // With an ErrorDetail (its `reason`, for programs: UPPER_SNAKE_CASE) in grpc-status-details-bin.
 grpc::Status ToGrpcStatus(const absl::Status& status, std::string_view reason);
 
-// INVALID_ARGUMENT with all violations; the message is the first and how many more there are.
+v1::FieldViolation Violation(std::string field, std::string description);
+
+// INVALID_ARGUMENT with the violations, the first of them where there are more than metadata may hold; the
+// message is the first and how many more there are. At least one.
 grpc::Status InvalidFields(const std::vector<v1::FieldViolation>& violations);
 
 // The whole answer of a call that needs no waiting.

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <map>
 #include <mutex>
 #include <random>
 #include <set>
@@ -92,6 +93,54 @@ TEST_P(DurableSubmit, EveryAcknowledgedJobSurvivesKill9) {
   // thousand.
   EXPECT_EQ(AllJobs(cluster), acknowledged);
   EXPECT_EQ(acknowledged.size(), static_cast<std::size_t>(kJobs));
+}
+
+// Of the batch that a crash cuts off, all jobs are there or none.
+TEST_P(DurableSubmit, ABatchSurvivesKill9WholeOrNotAtAll) {
+  constexpr int kBatchJobs = 100;
+  std::mt19937 random(static_cast<unsigned>(GetParam()));
+  const int kill_after = std::uniform_int_distribution<int>(1, 60)(random);
+  TestCluster cluster;
+  cluster.StartCoordinator();
+
+  std::atomic<int> next{0};
+  std::atomic<int> answered{0};
+  std::mutex mutex;
+  std::map<std::string, bool> acknowledged;  // by the batch's name
+  const auto client = [&] {
+    for (;;) {
+      const std::string name = absl::StrCat("batch-", next++);
+      v1::SubmitJobsRequest batch;
+      for (int i = 0; i < kBatchJobs; ++i) {
+        *batch.add_requests()->mutable_spec() = MiniJob();
+        batch.mutable_requests(i)->mutable_spec()->set_user(name);
+      }
+      grpc::ClientContext context;
+      v1::SubmitJobsResponse response;
+      const bool ok = cluster.jobs().SubmitJobs(&context, batch, &response).ok();
+      const std::lock_guard lock(mutex);
+      acknowledged[name] = ok;
+      if (!ok) return;
+      ++answered;
+    }
+  };
+  std::vector<std::thread> clients;
+  for (int i = 0; i < 4; ++i) clients.emplace_back(client);
+  while (answered < kill_after) std::this_thread::yield();
+  cluster.KillCoordinator();
+  for (std::thread& thread : clients) thread.join();
+
+  cluster.StartCoordinator();
+  for (const auto& [name, ok] : acknowledged) {
+    v1::ListJobsRequest request;
+    request.set_user(name);
+    request.set_page_size(1000);
+    grpc::ClientContext context;
+    v1::ListJobsResponse response;
+    ASSERT_TRUE(cluster.jobs().ListJobs(&context, request, &response).ok());
+    EXPECT_TRUE(response.jobs_size() == kBatchJobs || (!ok && response.jobs_size() == 0))
+        << name << (ok ? ", acknowledged, has " : ", not acknowledged, has ") << response.jobs_size();
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, DurableSubmit, ::testing::Range(1, 21));

@@ -236,6 +236,110 @@ TEST_F(Refusals, ARequestIdIsOneJob) {
   cluster_.AwaitEnd(first);
 }
 
+class Batches : public Refusals {
+ protected:
+  grpc::Status SubmitBatch(const v1::SubmitJobsRequest& batch) {
+    grpc::ClientContext context;
+    answer_.Clear();
+    return cluster_.jobs().SubmitJobs(&context, batch, &answer_);
+  }
+
+  // With request ids "<prefix>0", "<prefix>1", ...
+  static v1::SubmitJobsRequest BatchOf(int count, const std::string& prefix) {
+    v1::SubmitJobsRequest batch;
+    for (int i = 0; i < count; ++i) {
+      v1::SubmitJobRequest& request = *batch.add_requests();
+      *request.mutable_spec() = MiniJob();
+      request.set_request_id(prefix + std::to_string(i));
+    }
+    return batch;
+  }
+
+  std::vector<std::string> AnsweredIds() const {
+    std::vector<std::string> ids;
+    for (const v1::SubmitJobResponse& one : answer_.responses()) ids.push_back(one.job_id());
+    return ids;
+  }
+
+  v1::SubmitJobsResponse answer_;
+};
+
+TEST_F(Batches, AreTakenWholeAndOnce) {
+  v1::SubmitJobsRequest batch = BatchOf(3, "a");
+  *batch.add_requests() = batch.requests(1);
+  ASSERT_TRUE(SubmitBatch(batch).ok());
+  EXPECT_THAT(AnsweredIds(), testing::ElementsAre("1", "2", "3", "2"));
+  ASSERT_TRUE(SubmitBatch(batch).ok());
+  EXPECT_THAT(AnsweredIds(), testing::ElementsAre("1", "2", "3", "2"));
+  EXPECT_EQ(cluster_.Submit(MiniJob(), "a2"), "3") << "a job of a batch is a job like any other";
+  for (const char* id : {"1", "2", "3"}) EXPECT_EQ(cluster_.AwaitEnd(id).state(), v1::JOB_STATE_COMPLETED);
+  EXPECT_EQ(JobCount(), 3);
+}
+
+TEST_F(Batches, AreRefusedWholeForOneJob) {
+  v1::SubmitJobsRequest batch = BatchOf(20, "a");
+  batch.mutable_requests(17)->mutable_spec()->set_sample_steps(0);
+  const grpc::Status bad_field = SubmitBatch(batch);
+  EXPECT_EQ(bad_field.error_code(), StatusCode::INVALID_ARGUMENT);
+  const v1::ErrorDetail detail = DetailOf(bad_field);
+  ASSERT_EQ(detail.field_violations_size(), 1);
+  EXPECT_EQ(detail.field_violations(0).field(), "requests[17].spec.sample_steps");
+
+  batch = BatchOf(3, "a");
+  batch.mutable_requests(1)->mutable_spec()->set_model_name("mini-ovo");
+  const grpc::Status no_model = SubmitBatch(batch);
+  EXPECT_EQ(no_model.error_code(), StatusCode::FAILED_PRECONDITION);
+  EXPECT_THAT(no_model.error_message(), testing::StartsWith("requests[1]: "));
+
+  batch = BatchOf(3, "a");
+  batch.mutable_requests(2)->set_request_id("a0");
+  batch.mutable_requests(2)->mutable_spec()->set_seed(5);
+  const grpc::Status contradicts = SubmitBatch(batch);
+  EXPECT_EQ(contradicts.error_code(), StatusCode::ALREADY_EXISTS);
+  EXPECT_EQ(contradicts.error_message(),
+            "requests[2]: request_id: \"a0\" was used for requests[0], which differs");
+  EXPECT_EQ(DetailOf(contradicts).reason(), "REQUEST_ID_REUSED");
+  EXPECT_EQ(SubmitBatch({}).error_code(), StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(JobCount(), 0);
+}
+
+// gRPC's own limits must not swallow what we have to say.
+TEST_F(Batches, AreRefusedInWordsHoweverLargeTheyAre) {
+  v1::SubmitJobsRequest batch = BatchOf(1000, "a");
+  for (v1::SubmitJobRequest& request : *batch.mutable_requests()) request.mutable_spec()->set_sample_steps(0);
+  const grpc::Status all_wrong = SubmitBatch(batch);
+  EXPECT_EQ(all_wrong.error_code(), StatusCode::INVALID_ARGUMENT) << all_wrong.error_message();
+  EXPECT_THAT(all_wrong.error_message(), HasSubstr("(and 999 more)"));
+
+  const auto with_prompts = [](int count) {
+    v1::SubmitJobsRequest large = BatchOf(count, "b");
+    for (v1::SubmitJobRequest& request : *large.mutable_requests())
+      request.mutable_spec()->set_text_prompt(std::string(65'000, 'x'));
+    return large;
+  };
+  const grpc::Status above_ours = SubmitBatch(with_prompts(150));
+  EXPECT_EQ(above_ours.error_code(), StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(above_ours.error_message(), HasSubstr("requests must be at most 8388608 bytes in one batch"));
+  const grpc::Status above_grpcs = SubmitBatch(with_prompts(300));
+  EXPECT_EQ(above_grpcs.error_code(), StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(above_grpcs.error_message(), HasSubstr("larger than max"));
+  EXPECT_EQ(JobCount(), 0);
+}
+
+TEST(FullQueue, RefusesWhatItHasNoRoomFor) {
+  TestCluster cluster({.coordinator_sets = {"pending_jobs_max=2"}});
+  cluster.StartCoordinator();
+  cluster.Submit(MiniJob());
+  grpc::ClientContext context;
+  v1::SubmitJobsRequest batch;
+  for (int i = 0; i < 2; ++i) *batch.add_requests()->mutable_spec() = MiniJob();
+  v1::SubmitJobsResponse response;
+  const grpc::Status status = cluster.jobs().SubmitJobs(&context, batch, &response);
+  EXPECT_EQ(status.error_code(), StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(status.error_message(), "the queue has no room for 2 more: 1 of at most 2 jobs wait");
+  EXPECT_EQ(DetailOf(status).reason(), "NO_ROOM");
+}
+
 TEST_F(Refusals, UnknownJobs) {
   for (const auto& [id, code] : {std::pair{"999", StatusCode::NOT_FOUND},
                                  {"", StatusCode::INVALID_ARGUMENT},

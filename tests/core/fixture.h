@@ -113,11 +113,13 @@ class CoreTest : public testing::Test {
     Do(NodeDisconnected{.node = node, .instance_id = state_.nodes.at(node).facts.instance_id});
   }
 
+  const Reply& SubmitBatch(std::vector<JobSubmitted> jobs) {
+    return Do(JobsSubmitted{std::move(jobs)}).reply;
+  }
   JobId Submit(const JobRequest& request, const std::string& request_id = "") {
-    const absl::StatusOr<JobId> id =
-        Do(JobSubmitted{.request_id = request_id, .request = request, .spec = "spec"}).reply;
-    EXPECT_TRUE(id.ok()) << id.status();
-    return id.value_or(0);
+    const Reply& ids = SubmitBatch({{.request_id = request_id, .request = request, .spec = "spec"}});
+    EXPECT_TRUE(ids.ok()) << ids.status();
+    return ids.ok() ? ids->front() : 0;
   }
   const Outcome& Attach(const GroupId& id, AttemptRef running = {}) {
     const Group& group = state_.groups.at(id);

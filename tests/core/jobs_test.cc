@@ -40,26 +40,88 @@ TEST_F(SubmitTest, AnswersARepeatedRequestWithTheSameJob) {
 
 TEST_F(SubmitTest, RefusesARequestIdThatWasUsedForSomethingElse) {
   Submit(Single(), "once");
-  EXPECT_EQ(Do(JobSubmitted{.request_id = "once", .request = Single(), .spec = "another"}).reply.status(),
+  EXPECT_EQ(SubmitBatch({{.request_id = "once", .request = Single(), .spec = "another"}}).status(),
             absl::AlreadyExistsError("request_id: \"once\" was used for job 1, which differs"));
   EXPECT_TRUE(absl::IsAlreadyExists(
-      Do(JobSubmitted{.request_id = "once", .request = Multi(2), .spec = "spec"}).reply.status()));
+      SubmitBatch({{.request_id = "once", .request = Multi(2), .spec = "spec"}}).status()));
   EXPECT_EQ(state_.jobs.size(), 1u);
 }
 
 TEST_F(SubmitTest, RefusesWhatNoNodeCouldEverHold) {
   Connect(Box("box-1", {8}));
+  EXPECT_TRUE(absl::IsFailedPrecondition(SubmitBatch({{.request = Multi(2), .spec = "spec"}}).status()));
   EXPECT_TRUE(
-      absl::IsFailedPrecondition(Do(JobSubmitted{.request = Multi(2), .spec = "spec"}).reply.status()));
-  EXPECT_TRUE(absl::IsFailedPrecondition(
-      Do(JobSubmitted{.request = Single("unknown"), .spec = "spec"}).reply.status()));
+      absl::IsFailedPrecondition(SubmitBatch({{.request = Single("unknown"), .spec = "spec"}}).status()));
   EXPECT_THAT(state_.jobs, IsEmpty());
 }
 
 TEST_F(SubmitTest, KeepsWarningsAndTakesAnythingBeforeANodeIsKnown) {
-  Do(JobSubmitted{.request = Single("unknown"), .spec = "spec", .warnings = {"no sound"}});
+  SubmitBatch({{.request = Single("unknown"), .spec = "spec", .warnings = {"no sound"}}});
   EXPECT_THAT(JobOf(1).warnings, ElementsAre("no sound"));
   EXPECT_EQ(StateOf(1), JobState::kPending);
+}
+
+TEST_F(SubmitTest, AnswersABatchInItsOrderAndStartsWhatItCan) {
+  Connect(Box("box-1", {8, 8}));
+  const JobSubmitted job{.request = Single(), .spec = "spec"};
+  EXPECT_THAT(SubmitBatch({job, job, job}).value(), ElementsAre(1, 2, 3));
+  EXPECT_THAT(outcome_.touched, ElementsAre(1, 2, 3));
+  EXPECT_THAT(Orders<StartGroup>(), SizeIs(2));
+  EXPECT_EQ(StateOf(3), JobState::kPending);
+}
+
+TEST_F(SubmitTest, TakesNothingOfABatchOfWhichOneIsRefused) {
+  Connect(Box("box-1", {8}));
+  Submit(Single(), "used");
+  const JobSubmitted good{.request = Single(), .spec = "spec"};
+  const auto with_id = [](const std::string& id, const std::string& spec) {
+    return JobSubmitted{.request_id = id, .request = Single(), .spec = spec};
+  };
+  const struct {
+    std::vector<JobSubmitted> jobs;
+    absl::StatusCode code;
+    std::string message;
+  } rows[] = {
+      {{good, with_id("used", "another")},
+       absl::StatusCode::kAlreadyExists,
+       "requests[1]: request_id: \"used\" was used for job 1, which differs"},
+      {{with_id("new", "spec"), good, with_id("new", "another")},
+       absl::StatusCode::kAlreadyExists,
+       "requests[2]: request_id: \"new\" was used for requests[0], which differs"},
+      {{good, good, {.request = Multi(2), .spec = "spec"}},
+       absl::StatusCode::kFailedPrecondition,
+       "requests[2]: needs 2 GPUs"},
+  };
+  for (const auto& row : rows) {
+    const absl::Status status = SubmitBatch(row.jobs).status();
+    EXPECT_EQ(status.code(), row.code) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(row.message));
+    EXPECT_THAT(outcome_.changes, IsEmpty());
+    EXPECT_EQ(state_.jobs.size(), 1u);
+  }
+}
+
+TEST_F(SubmitTest, TakesEqualRequestsOfABatchOnceAlsoWhenItIsRepeated) {
+  const auto with_id = [](const std::string& id) {
+    return JobSubmitted{.request_id = id, .request = Single(), .spec = "spec"};
+  };
+  EXPECT_THAT(SubmitBatch({with_id("a"), with_id("b"), with_id("a")}).value(), ElementsAre(1, 2, 1));
+  EXPECT_THAT(SubmitBatch({with_id("b"), with_id("c"), with_id("a")}).value(), ElementsAre(2, 3, 1));
+  EXPECT_THAT(SubmitBatch({with_id("c"), with_id("b")}).value(), ElementsAre(3, 2));
+  EXPECT_THAT(outcome_.changes, IsEmpty());
+}
+
+TEST_F(SubmitTest, TakesNoMoreThanTheQueueHasRoomFor) {
+  state_.policy.pending_jobs_max = 3;
+  const JobSubmitted job{.request = Single(), .spec = "spec"};
+  EXPECT_THAT(SubmitBatch({job, {.request_id = "b", .request = Single(), .spec = "spec"}}).value(),
+              SizeIs(2));
+  EXPECT_EQ(SubmitBatch({job, job}).status(),
+            absl::ResourceExhaustedError("the queue has no room for 2 more: 2 of at most 3 jobs wait"));
+  EXPECT_EQ(state_.jobs.size(), 2u);
+  EXPECT_EQ(Submit(Single()), 3);
+  EXPECT_TRUE(absl::IsResourceExhausted(SubmitBatch({job}).status()));
+  EXPECT_EQ(Submit(Single(), "b"), 2) << "a repeated one needs no room";
 }
 
 TEST_F(SubmitTest, ForgetsOldJobsWithTheirFilesAHundredATick) {
@@ -77,7 +139,7 @@ TEST_F(SubmitTest, ForgetsOldJobsWithTheirFilesAHundredATick) {
 
 TEST_F(CancelTest, EndsAPendingJobAtOnce) {
   const JobId id = Submit(Single());
-  EXPECT_EQ(Ask(id).reply.value(), id);
+  EXPECT_TRUE(Ask(id).reply.ok());
   EXPECT_EQ(StateOf(id), JobState::kCancelled);
   EXPECT_TRUE(JobOf(id).cancel_requested);
   EXPECT_EQ(JobOf(id).finished_at, now_);
@@ -87,7 +149,7 @@ TEST_F(CancelTest, KnowsNoOtherJobsAndLeavesEndedOnesAlone) {
   EXPECT_TRUE(absl::IsNotFound(Ask(7).reply.status()));
   const JobId id = Submit(Single());
   Ask(id);
-  EXPECT_EQ(Ask(id).reply.value(), id);
+  EXPECT_TRUE(Ask(id).reply.ok());
   EXPECT_THAT(outcome_.changes, IsEmpty());
 }
 

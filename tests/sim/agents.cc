@@ -156,7 +156,7 @@ void Cluster::DialAgent(const std::string& name, const std::string& instance) {
   Connect(link);
   core::NodeConnected hello{.facts = node.facts};
   for (const auto& [id, group] : node.groups) hello.groups.push_back(group.facts);
-  Send(link, hello, [this, &link, again](const absl::StatusOr<core::JobId>& accepted) {
+  Send(link, hello, [this, &link, again](const core::Reply& accepted) {
     if (accepted.ok()) return;
     link.up = false;
     ++link.epoch;
@@ -173,7 +173,7 @@ void Cluster::Report(const std::string& name, const std::string& instance, int e
   if (!link.up || link.epoch != epoch) return;
   Send(LinkOf(name),
        core::NodeReported{.node = name, .instance_id = instance, .gpus = nodes_.at(name).facts.gpus},
-       [this, name](const absl::StatusOr<core::JobId>& accepted) {
+       [this, name](const core::Reply& accepted) {
          if (!accepted.ok()) BreakAgentLink(name);
        });
   queue_.After(2'000, [this, name, instance, epoch] { Report(name, instance, epoch); });

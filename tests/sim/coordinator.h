@@ -26,7 +26,7 @@ class Coordinator {
   };
   Coordinator(EventQueue& queue, Verdict& verdict, const core::Policy& policy, Hooks hooks);
 
-  using Reply = std::function<void(absl::StatusOr<core::JobId>)>;
+  using Reply = std::function<void(const core::Reply&)>;
   // Lost while it is down. No reply comes for what a crash cut short.
   void Post(EventKind what, const Reply& reply = nullptr);
 

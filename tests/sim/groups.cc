@@ -39,7 +39,7 @@ void Cluster::DialGroup(const std::string& name, const GroupId& id) {
   Connect(link);
   const core::GroupAttached hello{
       .group = group->facts, .node = name, .running = group->hand ? group->hand->attempt : AttemptRef{}};
-  Send(link, hello, [this, name, id](const absl::StatusOr<core::JobId>& accepted) {
+  Send(link, hello, [this, name, id](const core::Reply& accepted) {
     if (accepted.ok()) return;
     queue_.After(random_.Between(10, 500), [this, name, id] { KillGroup(name, id, 6, 0); });
   });
@@ -107,7 +107,7 @@ void Cluster::Upload(const std::string& name, const GroupId& id, const AttemptRe
     queue_.After(random_.Between(0, kLateMax), [this, begun] { Deliver(begun, nullptr); });
   }
   queue_.After(Latency(), [this, name, id, attempt, begun] {
-    Deliver(begun, [this, name, id, attempt](const absl::StatusOr<core::JobId>& allowed) {
+    Deliver(begun, [this, name, id, attempt](const core::Reply& allowed) {
       RealGroup* there = FindGroup(name, id);
       if (there == nullptr || !there->hand || there->hand->attempt != attempt || there->hand->report) return;
       if (!allowed.ok()) return EndHand(*there, core::AttemptEnd::kWorkerCrash);

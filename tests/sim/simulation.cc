@@ -143,15 +143,15 @@ void Simulation::Submit(const std::string& request_id) {
   if (client.job != 0) return;
   queue_.After(2'000, [this, request_id] { Submit(request_id); });
   coordinator_.Post(
-      core::JobSubmitted{.request_id = request_id, .request = client.request, .spec = request_id},
-      [this, request_id](const absl::StatusOr<core::JobId>& answer) {
+      core::JobsSubmitted{{{.request_id = request_id, .request = client.request, .spec = request_id}}},
+      [this, request_id](const core::Reply& answer) {
         Client& asked = clients_.at(request_id);
         if (!answer.ok()) {
           asked.job = -1;  // refused: no node could ever hold it
-        } else if (asked.job > 0 && asked.job != *answer) {
+        } else if (asked.job > 0 && asked.job != answer->front()) {
           verdict_.Wrong(absl::StrCat(request_id, ": two jobs for one request"));
         } else {
-          asked.job = *answer;
+          asked.job = answer->front();
         }
       });
 }

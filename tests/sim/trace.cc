@@ -15,8 +15,10 @@ std::string Name(const core::AttemptRef& ref) {
 
 struct Words {
   // Events
-  std::string operator()(const core::JobSubmitted& e) const {
-    return absl::StrCat("JobSubmitted ", e.request_id);
+  std::string operator()(const core::JobsSubmitted& e) const {
+    std::string out = "JobsSubmitted";
+    for (const core::JobSubmitted& job : e.jobs) absl::StrAppend(&out, " ", job.request_id);
+    return out;
   }
   std::string operator()(const core::CancelAsked& e) const { return absl::StrCat("CancelAsked ", e.job); }
   std::string operator()(const core::NodeConnected& e) const {

@@ -2,6 +2,7 @@
 // Pure.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,10 @@
 #include "worker/job/job_spec.h"
 
 namespace ovi {
+
+// Of one SubmitJobs. The bytes are those of the message; a job alone is always less.
+inline constexpr int kBatchJobsMax = 1000;
+inline constexpr std::size_t kBatchBytesMax = std::size_t{8} << 20;
 
 // Everything that is wrong with `spec` and can be seen without a model, a file or a GPU; the limits are those
 // of docs/job-config.md. `field` is the path below "spec", as in "sample_steps" or "loras[2].path". Empty: it
