@@ -2,8 +2,10 @@
 
 #include <grpcpp/support/status.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -90,10 +92,33 @@ std::optional<std::string> Find(const Spelling (&spellings)[count], std::string_
   return std::nullopt;
 }
 
+// Each field that is wrong, in the user's word. Once where it is so for several jobs of a batch, as when a
+// setting of the job file is wrong.
+struct WrongField {
+  std::string word, description;
+  bool operator==(const WrongField&) const = default;
+};
+
+std::vector<WrongField> WrongFields(const v1::ErrorDetail& detail) {
+  std::vector<WrongField> fields;
+  for (const v1::FieldViolation& violation : detail.field_violations()) {
+    WrongField field{FieldWord(violation.field()), violation.description()};
+    if (std::find(fields.begin(), fields.end(), field) == fields.end()) fields.push_back(std::move(field));
+  }
+  return fields;
+}
+
+// "requests[17].spec.seed" -> "spec.seed".
+std::string_view WithinJob(std::string_view path) {
+  const std::size_t end = path.find("].");
+  return path.starts_with("requests[") && end != std::string_view::npos ? path.substr(end + 2) : path;
+}
+
 }  // namespace
 
 std::string FieldWord(std::string_view path) {
   constexpr std::string_view kSpec = "spec.";
+  path = WithinJob(path);
   std::optional<std::string> word;
   if (path.starts_with(kSpec)) {
     path.remove_prefix(kSpec.size());
@@ -136,8 +161,8 @@ int ExitCodeOf(const absl::Status& status) {
 std::vector<std::string> ErrorLines(const absl::Status& status) {
   std::vector<std::string> lines;
   if (const std::optional<v1::ErrorDetail> detail = DetailOf(status)) {
-    for (const v1::FieldViolation& violation : detail->field_violations()) {
-      lines.push_back(OneLine(absl::StrCat(FieldWord(violation.field()), ": ", violation.description())));
+    for (const WrongField& field : WrongFields(*detail)) {
+      lines.push_back(OneLine(absl::StrCat(field.word, ": ", field.description)));
     }
   }
   const absl::string_view message = status.message();
@@ -151,9 +176,8 @@ std::string ErrorJson(const absl::Status& status) {
                           {"exit_code", ExitCodeOf(status)}};
   if (const std::optional<v1::ErrorDetail> detail = DetailOf(status)) {
     error["reason"] = detail->reason();
-    for (const v1::FieldViolation& violation : detail->field_violations()) {
-      error["fields"].push_back(
-          {{"field", FieldWord(violation.field())}, {"description", violation.description()}});
+    for (const WrongField& field : WrongFields(*detail)) {
+      error["fields"].push_back({{"field", field.word}, {"description", field.description}});
     }
   }
   return nlohmann::json{{"error", error}}.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);

@@ -40,7 +40,8 @@ std::vector<std::string> ErrorLines(const absl::Status& status);
 // The same for programs: {"error":{"code":...,"message":...,"reason":...,"fields":[{"field":...,...}]}}.
 std::string ErrorJson(const absl::Status& status);
 
-// The word that a job's YAML or an option has for a path in a request: "spec.solver" -> "solver_name".
+// The word that a job's YAML or an option has for a path in a request: "spec.solver" -> "solver_name", also
+// in a batch ("requests[17].spec.solver").
 std::string FieldWord(std::string_view path);
 
 }  // namespace ovi::client

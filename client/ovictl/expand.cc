@@ -1,5 +1,7 @@
 #include "client/ovictl/expand.h"
 
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/text.h"
@@ -124,6 +126,26 @@ absl::StatusOr<std::vector<v1::JobSpec>> Expand(const JobSpec& job, const Expand
     }
   }
   return specs;
+}
+
+std::vector<v1::SubmitJobsRequest> Batches(const std::vector<v1::JobSpec>& specs,
+                                           const std::string& request_id) {
+  constexpr std::size_t kFrameBytesMax = 6;  // tag and length of a job within the message
+  std::vector<v1::SubmitJobsRequest> batches;
+  std::size_t bytes = 0;  // of the last one, at most
+  for (std::size_t i = 0; i < specs.size(); ++i) {
+    v1::SubmitJobRequest request;
+    *request.mutable_spec() = specs[i];
+    request.set_request_id(absl::StrCat(request_id, "-", i));
+    const std::size_t more = request.ByteSizeLong() + kFrameBytesMax;
+    if (batches.empty() || batches.back().requests_size() == kBatchJobsMax || bytes + more > kBatchBytesMax) {
+      batches.emplace_back();
+      bytes = 0;
+    }
+    bytes += more;
+    *batches.back().add_requests() = std::move(request);
+  }
+  return batches;
 }
 
 std::vector<std::string> ExpandWarnings(const JobSpec& job) {

@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "ovi/v1/job.pb.h"
+#include "ovi/v1/jobs.pb.h"
 #include "worker/job/job_spec.h"
 
 namespace ovi::client {
@@ -27,6 +28,11 @@ absl::Status CheckCount(const JobSpec& job, std::int64_t count_max);
 // `ovi-worker generate` counts). INVALID_ARGUMENT when there are repeats and no seed: the first one's would
 // be the model's default, which only the coordinator knows, so the others' could not be told.
 absl::StatusOr<std::vector<v1::JobSpec>> Expand(const JobSpec& job, const ExpandOptions& options);
+
+// The calls that submit `specs` in their order: as few as the limits of one allow. Job i of all has the
+// request_id "<request_id>-<i>", so that the same jobs may be submitted again.
+std::vector<v1::SubmitJobsRequest> Batches(const std::vector<v1::JobSpec>& specs,
+                                           const std::string& request_id);
 
 // What a job file asks for that is no matter of the cluster: one line each.
 std::vector<std::string> ExpandWarnings(const JobSpec& job);

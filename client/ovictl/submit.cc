@@ -39,42 +39,53 @@ absl::Status CheckRequestId(const std::string& id) {
                                                  " printable ASCII characters without blanks"));
 }
 
-// What was submitted so far, for the message of a run that stops half-way.
+// The error of a run that stopped at `done` of `count` jobs, said too where it may have left some behind: the
+// call that failed submitted all of its jobs or, if it was refused, none.
 absl::Status HalfWay(const absl::Status& status, std::size_t done, std::size_t count,
                      const std::string& request_id) {
-  if (count > 1) {
+  const bool unanswered =
+      absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status) || absl::IsCancelled(status);
+  if (count > 1 && (done > 0 || unanswered)) {
     std::fprintf(
         stderr,
-        "ovictl: %zu of %zu jobs were submitted; the same command with --request-id %s submits the rest\n",
+        "ovictl: %zu of %zu jobs were acknowledged; the same command with --request-id %s submits the rest\n",
         done, count, request_id.c_str());
   }
   return status;
 }
 
-// Submits one after the other, so that ids ascend in the order of the prompts. Prints each.
+void PrintSubmitted(const Session& session, const std::string& request_id,
+                    const v1::SubmitJobResponse& response) {
+  if (session.json) {
+    const nlohmann::json line = {
+        {"job_id", response.job_id()},
+        {"request_id", request_id},
+        {"warnings", std::vector<std::string>(response.warnings().begin(), response.warnings().end())}};
+    PrintLine(line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    return;
+  }
+  PrintLine(response.job_id());
+  for (const std::string& warning : response.warnings()) {
+    PrintWarning(absl::StrCat("job ", response.job_id(), ": ", warning));
+  }
+}
+
+// Ids ascend in the order of the prompts. Prints each.
 absl::StatusOr<std::vector<std::string>> SubmitAll(Session& session, const std::vector<v1::JobSpec>& specs,
                                                    const std::string& request_id) {
   std::vector<std::string> ids;
-  for (std::size_t i = 0; i < specs.size(); ++i) {
-    v1::SubmitJobRequest request;
-    *request.mutable_spec() = specs[i];
-    request.set_request_id(absl::StrCat(request_id, "-", i));
-    // With the id, a job that was taken before the connection broke is not taken twice.
-    const absl::StatusOr<v1::SubmitJobResponse> response = session.connection->Call(
-        session.connection->jobs(), &v1::Jobs::Stub::SubmitJob, request, Retry::kWhileUnavailable);
-    if (!response.ok()) return HalfWay(response.status(), i, specs.size(), request_id);
-    ids.push_back(response->job_id());
-    if (session.json) {
-      const nlohmann::json line = {
-          {"job_id", response->job_id()},
-          {"request_id", request.request_id()},
-          {"warnings", std::vector<std::string>(response->warnings().begin(), response->warnings().end())}};
-      PrintLine(line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
-    } else {
-      PrintLine(response->job_id());
-      for (const std::string& warning : response->warnings()) {
-        PrintWarning(absl::StrCat("job ", response->job_id(), ": ", warning));
-      }
+  for (const v1::SubmitJobsRequest& batch : Batches(specs, request_id)) {
+    // With the request ids, jobs that were taken before the connection broke are not taken twice.
+    const absl::StatusOr<v1::SubmitJobsResponse> response = session.connection->Call(
+        session.connection->jobs(), &v1::Jobs::Stub::SubmitJobs, batch, Retry::kWhileUnavailable);
+    if (!response.ok()) return HalfWay(response.status(), ids.size(), specs.size(), request_id);
+    if (response->responses_size() != batch.requests_size()) {
+      return absl::InternalError(absl::StrCat("the coordinator answered ", response->responses_size(),
+                                              " jobs of ", batch.requests_size()));
+    }
+    for (int i = 0; i < batch.requests_size(); ++i) {
+      ids.push_back(response->responses(i).job_id());
+      PrintSubmitted(session, batch.requests(i).request_id(), response->responses(i));
     }
   }
   return ids;

@@ -78,6 +78,16 @@ TEST(Errors, NameEveryWrongFieldByTheWordOfTheYaml) {
   EXPECT_EQ(ExitCodeOf(status), kExitUsage);
 }
 
+TEST(Errors, SayOnceWhatIsWrongWithSeveralJobsOfABatch) {
+  const absl::Status status = FromGrpc(FieldErrors({{"requests[0].spec.sample_steps", "must not be 0"},
+                                                    {"requests[1].spec.sample_steps", "must not be 0"},
+                                                    {"requests[1].spec.text_prompt", "must not be empty"}}),
+                                       kAnswered);
+  EXPECT_THAT(ErrorLines(status),
+              ElementsAre("sample_steps: must not be 0", "text_prompt: must not be empty"));
+  EXPECT_EQ(nlohmann::json::parse(ErrorJson(status), nullptr, false)["error"]["fields"].size(), 2u);
+}
+
 TEST(Errors, KnowTheWordsOfTheFields) {
   const struct {
     const char* path;
@@ -95,6 +105,9 @@ TEST(Errors, KnowTheWordsOfTheFields) {
               {"request_id", "--request-id"},
               {"spec.name", "--name"},
               {"name", "NODE"},
+              {"requests[17].spec.solver", "solver_name"},
+              {"requests[0].request_id", "--request-id"},
+              {"requests", "requests"},
               {"spec.something_new", "something_new"}};
   for (const auto& row : rows) EXPECT_EQ(FieldWord(row.path), row.word);
 }

@@ -7,6 +7,7 @@
 
 #include <limits>
 
+#include "worker/job/job_proto.h"
 #include "worker/job/parse_job.h"
 
 namespace ovi::client {
@@ -185,6 +186,36 @@ TEST(Expand, NamesFirstFramesByTheirHash) {
     hashes.push_back(spec.first_frame_sha256());
   }
   EXPECT_THAT(hashes, ElementsAre("aa", "bb", "aa"));
+}
+
+TEST(Batches, KeepTheOrderAndNumberTheJobsThroughout) {
+  std::vector<v1::JobSpec> specs(2001);
+  for (std::size_t i = 0; i < specs.size(); ++i) specs[i].set_seed(i);
+  const std::vector<v1::SubmitJobsRequest> batches = Batches(specs, "night-1");
+  std::vector<int> sizes;
+  std::uint64_t next = 0;
+  for (const v1::SubmitJobsRequest& batch : batches) {
+    sizes.push_back(batch.requests_size());
+    for (const v1::SubmitJobRequest& request : batch.requests()) {
+      EXPECT_EQ(request.spec().seed(), next);
+      EXPECT_EQ(request.request_id(), "night-1-" + std::to_string(next++));
+    }
+  }
+  EXPECT_THAT(sizes, ElementsAre(1000, 1000, 1));
+  EXPECT_THAT(Batches({}, "night-1"), IsEmpty());
+}
+
+TEST(Batches, StayWithinTheBytesOfOneCall) {
+  std::vector<v1::JobSpec> specs(300);
+  for (v1::JobSpec& spec : specs) spec.set_text_prompt(std::string(60'000, 'x'));
+  int jobs = 0;
+  const std::vector<v1::SubmitJobsRequest> batches = Batches(specs, "night-1");
+  EXPECT_EQ(batches.size(), 3u);
+  for (const v1::SubmitJobsRequest& batch : batches) {
+    EXPECT_LE(batch.ByteSizeLong(), kBatchBytesMax);
+    jobs += batch.requests_size();
+  }
+  EXPECT_EQ(jobs, 300);
 }
 
 TEST(Expand, WarnsOfWhatTheClusterWillNotDo) {

@@ -24,24 +24,27 @@ class FakeJobs final : public v1::Jobs::Service {
  public:
   explicit FakeJobs(State& state) : state_(state) {}
 
-  grpc::Status SubmitJob(grpc::ServerContext* context, const v1::SubmitJobRequest* request,
-                         v1::SubmitJobResponse* response) override {
-    if (grpc::Status status = state_.Begin("SubmitJob", *context); !status.ok()) return status;
+  grpc::Status SubmitJobs(grpc::ServerContext* context, const v1::SubmitJobsRequest* request,
+                          v1::SubmitJobsResponse* response) override {
+    if (grpc::Status status = state_.Begin("SubmitJobs", *context); !status.ok()) return status;
     {
       const std::lock_guard lock(state_.mutex);
-      state_.submits.push_back(*request);
-      std::string& id = state_.job_of_request[request->request_id()];
-      if (id.empty()) {
-        v1::Job job;
-        *job.mutable_spec() = request->spec();
-        job.set_state(v1::JOB_STATE_PENDING);
-        job.set_submitted_at_ms(NowMs());
-        id = state_.Add(std::move(job));
+      for (const v1::SubmitJobRequest& one : request->requests()) {
+        state_.submits.push_back(one);
+        std::string& id = state_.job_of_request[one.request_id()];
+        if (id.empty()) {
+          v1::Job job;
+          *job.mutable_spec() = one.spec();
+          job.set_state(v1::JOB_STATE_PENDING);
+          job.set_submitted_at_ms(NowMs());
+          id = state_.Add(std::move(job));
+        }
+        v1::SubmitJobResponse& answer = *response->add_responses();
+        answer.set_job_id(id);
+        if (one.spec().vram_mode() == v1::VRAM_MODE_FP8) answer.add_warnings("fp8 is not there yet");
       }
-      response->set_job_id(id);
-      if (request->spec().vram_mode() == v1::VRAM_MODE_FP8) response->add_warnings("fp8 is not there yet");
     }
-    return state_.End("SubmitJob");
+    return state_.End("SubmitJobs");
   }
 
   grpc::Status GetJob(grpc::ServerContext* context, const v1::GetJobRequest* request,

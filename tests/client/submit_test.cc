@@ -173,12 +173,12 @@ TEST_F(SubmitTest, RefusesBadFilesBeforeAnythingIsSent) {
     EXPECT_THAT(run.err, AllOf(StartsWith("ovictl: "), HasSubstr(row.error)));
     EXPECT_THAT(LinesOf(run.err), SizeIs(1)) << run.err;
   }
-  EXPECT_EQ(cluster.calls("SubmitJob") + cluster.calls("UploadInput"), 0);
+  EXPECT_EQ(cluster.calls("SubmitJobs") + cluster.calls("UploadInput"), 0);
 }
 
 TEST_F(SubmitTest, ShowsEveryFieldThatTheCoordinatorRefuses) {
   cluster.FailNext(
-      "SubmitJob",
+      "SubmitJobs",
       {FieldErrors({{"spec.duration_seconds", "must be 1, got 5"}, {"spec.loras[0].path", "is unknown"}})});
   const OvictlRun run = home.Run({"submit", "a cat", "--json"});
   EXPECT_EQ(run.exit_code, 2);
@@ -203,7 +203,7 @@ TEST_F(SubmitTest, PassesWarningsOn) {
 TEST_F(SubmitTest, SubmitsOnceWhenTheAnswerIsLost) {
   // The job is taken, but the connection breaks before the answer: twice.
   const grpc::Status lost(grpc::StatusCode::UNAVAILABLE, "going down");
-  cluster.FailNext("SubmitJob", {lost, lost});
+  cluster.FailNext("SubmitJobs", {lost, lost});
   cluster.FailNext("UploadInput", {lost});
   const std::string red = WriteImage("red.png", 10);
   const OvictlRun run = home.Run({"submit", "a cat", "--set", "image_path=" + red});
@@ -216,21 +216,52 @@ TEST_F(SubmitTest, SubmitsOnceWhenTheAnswerIsLost) {
   EXPECT_THAT(cluster.uploads(), SizeIs(2));
 }
 
+TEST_F(SubmitTest, SubmitsAListInOneCall) {
+  const std::string csv = Write("prompts.csv", "text_prompt\na\nb\nc\n");
+  cluster.FailNext("SubmitJobs", {{grpc::StatusCode::RESOURCE_EXHAUSTED, "the queue is full"}});
+  const OvictlRun refused = home.Run({"submit", "--csv", csv});
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_EQ(refused.err, "ovictl: the queue is full\n")
+      << "none was taken, so there is nothing to go on with";
+  EXPECT_EQ(cluster.calls("SubmitJobs"), 1);
+  EXPECT_THAT(cluster.submits(), SizeIs(3));
+}
+
 TEST_F(SubmitTest, CanBeRepeatedWithItsRequestId) {
   const std::string csv = Write("prompts.csv", "text_prompt\na\nb\nc\n");
-  cluster.FailNext("SubmitJob",
+  const std::vector<std::string> many = {"submit",
+                                         "--csv",
+                                         csv,
+                                         "--set",
+                                         "seed=1",
+                                         "--set",
+                                         "each_example_n_times=500",
+                                         "--count-limit",
+                                         "2000",
+                                         "--request-id",
+                                         "night-1"};
+  cluster.FailNext("SubmitJobs",
                    {grpc::Status::OK, {grpc::StatusCode::RESOURCE_EXHAUSTED, "the disk is full"}});
-  const OvictlRun broken = home.Run({"submit", "--csv", csv, "--request-id", "night-1"});
+  const OvictlRun broken = home.Run(many);
   EXPECT_EQ(broken.exit_code, 1);
-  EXPECT_EQ(broken.out, "1\n");
-  EXPECT_EQ(
-      broken.err,
-      "ovictl: 1 of 3 jobs were submitted; the same command with --request-id night-1 submits the rest\n"
-      "ovictl: the disk is full\n");
-  const OvictlRun repeated = home.Run({"submit", "--csv", csv, "--request-id", "night-1"});
+  EXPECT_THAT(LinesOf(broken.out), SizeIs(1000));
+  EXPECT_EQ(broken.err,
+            "ovictl: 1000 of 1500 jobs were acknowledged; the same command with --request-id night-1 submits "
+            "the rest\n"
+            "ovictl: the disk is full\n");
+  const OvictlRun repeated = home.Run(many);
   EXPECT_EQ(repeated.exit_code, 0);
-  EXPECT_EQ(repeated.out, "1\n2\n3\n");
-  EXPECT_EQ(cluster.job_count(), 3u);
+  EXPECT_THAT(LinesOf(repeated.out), SizeIs(1500));
+  EXPECT_EQ(cluster.job_count(), 1500u);
+}
+
+TEST_F(SubmitTest, SaysHowToGoOnWhenNobodyAnsweredAList) {
+  cluster.Stop();
+  const std::string csv = Write("prompts.csv", "text_prompt\na\nb\n");
+  const OvictlRun run = home.Run({"submit", "--csv", csv, "--request-id", "night-1", "--timeout", "0.5"});
+  EXPECT_EQ(run.exit_code, 1);
+  EXPECT_THAT(run.err, HasSubstr("ovictl: 0 of 2 jobs were acknowledged; the same command with --request-id "
+                                 "night-1 submits the rest\n"));
 }
 
 TEST_F(SubmitTest, TriesNoLongerThanTheTimeout) {
