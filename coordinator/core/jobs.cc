@@ -32,9 +32,6 @@ void Cancel(Step& step, Job& job) {
   Stop(step, *group);
 }
 
-// What a request_id of the batch stands for so far: the index of its first job.
-using FirstOf = std::map<std::string_view, std::size_t>;
-
 bool IsSame(const auto& a, const auto& b) {
   return a.spec == b.spec && a.request == b.request;
 }
@@ -44,61 +41,75 @@ absl::Status Differs(const std::string& request_id, const std::string& user) {
       absl::StrCat("request_id: ", Quoted(request_id), " was used for ", user, ", which differs"));
 }
 
-// Whether jobs[index] becomes a job: false where it repeats a request_id with its spec.
-absl::StatusOr<bool> IsNew(const State& state, const std::vector<JobSubmitted>& jobs, std::size_t index,
-                           FirstOf& first_of) {
-  const JobSubmitted& job = jobs[index];
-  if (const auto used = state.request_ids.find(job.request_id); used != state.request_ids.end()) {
-    if (IsSame(job, state.jobs.at(used->second))) return false;
+// Gives the jobs of one event their ids, and changes nothing: one refusal refuses all.
+class Numbering {
+ public:
+  Numbering(const State& state, const std::vector<JobSubmitted>& jobs)
+      : state_(state), jobs_(jobs), next_(state.next_job) {}
+
+  // Of each job: a new id, from state.next_job on, or that of the job it repeats. The first refusal
+  // (advance.h).
+  absl::StatusOr<std::vector<JobId>> Ids();
+
+ private:
+  absl::StatusOr<JobId> IdOf(std::size_t index);
+
+  struct First {
+    std::size_t index = 0;
+    JobId id = 0;
+  };
+  const State& state_;
+  const std::vector<JobSubmitted>& jobs_;
+  JobId next_;
+  std::map<std::string_view, First> first_of_;  // of each request_id that the batch is the first to use
+};
+
+absl::StatusOr<JobId> Numbering::IdOf(std::size_t index) {
+  const JobSubmitted& job = jobs_[index];
+  if (const auto used = state_.request_ids.find(job.request_id); used != state_.request_ids.end()) {
+    if (IsSame(job, state_.jobs.at(used->second))) return used->second;
     return Differs(job.request_id, absl::StrCat("job ", used->second));
   }
   if (!job.request_id.empty()) {
-    const auto [first, inserted] = first_of.try_emplace(job.request_id, index);
-    if (!inserted && !IsSame(job, jobs[first->second])) {
-      return Differs(job.request_id, absl::StrCat("requests[", first->second, "]"));
-    }
-    if (!inserted) return false;
+    const auto [first, is_first] = first_of_.try_emplace(job.request_id, First{index, next_});
+    const auto& [first_index, first_id] = first->second;
+    if (!is_first && IsSame(job, jobs_[first_index])) return first_id;
+    if (!is_first) return Differs(job.request_id, absl::StrCat("requests[", first_index, "]"));
   }
-  OVI_RETURN_IF_ERROR(CheckFitsEver(state, job.request));
-  return true;
+  OVI_RETURN_IF_ERROR(CheckFitsEver(state_, job.request));
+  return next_++;
 }
 
-// How many of `jobs` become jobs, or the first refusal (advance.h).
-absl::StatusOr<std::int64_t> CountNew(const State& state, const std::vector<JobSubmitted>& jobs) {
-  std::int64_t count = 0;
-  FirstOf first_of;
-  for (std::size_t i = 0; i < jobs.size(); ++i) {
-    const absl::StatusOr<bool> is_new = IsNew(state, jobs, i, first_of);
-    if (!is_new.ok()) {
-      return jobs.size() == 1 ? is_new.status()
-                              : Annotate(is_new.status(), absl::StrCat("requests[", i, "]"));
+absl::StatusOr<std::vector<JobId>> Numbering::Ids() {
+  std::vector<JobId> ids;
+  ids.reserve(jobs_.size());
+  for (std::size_t i = 0; i < jobs_.size(); ++i) {
+    const absl::StatusOr<JobId> id = IdOf(i);
+    if (!id.ok()) {
+      return jobs_.size() == 1 ? id.status() : Annotate(id.status(), absl::StrCat("requests[", i, "]"));
     }
-    count += *is_new ? 1 : 0;
+    ids.push_back(*id);
   }
-  const auto pending = static_cast<std::int64_t>(state.queue.size());
-  if (count > 0 && pending + count > state.policy.pending_jobs_max) {
+  const std::int64_t count = next_ - state_.next_job;
+  const auto pending = static_cast<std::int64_t>(state_.queue.size());
+  if (count > 0 && pending + count > state_.policy.pending_jobs_max) {
     return absl::ResourceExhaustedError(absl::StrCat("the queue has no room for ", count, " more: ", pending,
-                                                     " of at most ", state.policy.pending_jobs_max,
+                                                     " of at most ", state_.policy.pending_jobs_max,
                                                      " jobs wait"));
   }
-  return count;
+  return ids;
 }
 
 }  // namespace
 
 void Handle(Step& step, const JobsSubmitted& what) {
   State& state = step.state();
-  const absl::StatusOr<std::int64_t> count = CountNew(state, what.jobs);
-  if (!count.ok()) return step.Reply(count.status());
-  std::vector<JobId> ids;
-  ids.reserve(what.jobs.size());
-  for (const JobSubmitted& job : what.jobs) {
-    // By now also what this batch has used it for.
-    if (const auto used = state.request_ids.find(job.request_id); used != state.request_ids.end()) {
-      ids.push_back(used->second);
-      continue;
-    }
-    ids.push_back(state.next_job);
+  absl::StatusOr<std::vector<JobId>> ids = Numbering(state, what.jobs).Ids();
+  if (!ids.ok()) return step.Reply(std::move(ids));
+  const JobId first_new = state.next_job;
+  for (std::size_t i = 0; i < ids->size(); ++i) {
+    if ((*ids)[i] != state.next_job) continue;  // there already
+    const JobSubmitted& job = what.jobs[i];
     step.Record(JobAdded{.job = state.next_job,
                          .at = step.at(),
                          .request_id = job.request_id,
@@ -107,7 +118,7 @@ void Handle(Step& step, const JobsSubmitted& what) {
                          .warnings = job.warnings});
   }
   step.Reply(std::move(ids));
-  if (*count > 0) Schedule(step);
+  if (state.next_job != first_new) Schedule(step);
 }
 
 void Handle(Step& step, const CancelAsked& what) {

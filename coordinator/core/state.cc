@@ -27,18 +27,18 @@ absl::StatusOr<Job*> FindCurrent(State& state, const AttemptRef& ref) {
 
 absl::Status ApplyTo(State& state, const JobAdded& added) {
   if (added.job < state.next_job) return Refused(added.job, absl::StrCat("ids go on at ", state.next_job));
-  if (!added.request_id.empty() && state.request_ids.contains(added.request_id)) {
+  if (!added.request_id.empty() && !state.request_ids.try_emplace(added.request_id, added.job).second) {
     return Refused(added.job, absl::StrCat("request_id ", added.request_id, " was used before"));
   }
-  Job& job = state.jobs[added.job];
+  // Ids ascend, and most jobs have one priority, so the end is where both belong.
+  Job& job = state.jobs.try_emplace(state.jobs.end(), added.job)->second;
   job.id = added.job;
   job.request_id = added.request_id;
   job.request = added.request;
   job.spec = added.spec;
   job.warnings = added.warnings;
   job.submitted_at = added.at;
-  if (!added.request_id.empty()) state.request_ids[added.request_id] = added.job;
-  state.queue.insert({added.request.priority, added.job});
+  state.queue.insert(state.queue.end(), {added.request.priority, added.job});
   state.next_job = added.job + 1;
   return absl::OkStatus();
 }
