@@ -1,6 +1,9 @@
 #include "coordinator/journal/codec.h"
 
+#include <google/protobuf/arena.h>
+
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 #include <utility>
 #include <variant>
@@ -259,7 +262,10 @@ core::JobId JobOf(const core::Change& change) {
 }
 
 JournalRow EncodeChange(const core::Change& change) {
-  pb::Change message;
+  // Its parts are many and small, and a transaction may have thousands of rows: they go onto the stack.
+  alignas(std::max_align_t) char block[2048];
+  google::protobuf::Arena arena(block, sizeof(block));
+  pb::Change& message = *google::protobuf::Arena::CreateMessage<pb::Change>(&arena);
   std::visit(Field{&message}, change);
   return {JobOf(change), static_cast<int>(message.what_case()), message.SerializeAsString()};
 }

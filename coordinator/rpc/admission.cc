@@ -22,11 +22,11 @@ bool IsRequestId(std::string_view text) {
 
 // One spec, one string: equal specs of one request_id are recognised by it.
 std::string Serialised(const v1::JobSpec& spec) {
-  std::string bytes;
-  google::protobuf::io::StringOutputStream stream(&bytes);
+  std::string bytes(spec.ByteSizeLong(), '\0');
+  google::protobuf::io::ArrayOutputStream stream(bytes.data(), static_cast<int>(bytes.size()));
   google::protobuf::io::CodedOutputStream coded(&stream);
   coded.SetSerializationDeterministic(true);
-  spec.SerializeToCodedStream(&coded);
+  spec.SerializeWithCachedSizes(&coded);
   coded.Trim();
   return bytes;
 }

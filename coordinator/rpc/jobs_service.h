@@ -7,6 +7,7 @@
 
 #include "coordinator/controller/controller.h"
 #include "coordinator/rpc/admission.h"
+#include "coordinator/rpc/arena_messages.h"
 #include "coordinator/rpc/group_logs.h"
 #include "ovi/v1/jobs.grpc.pb.h"
 
@@ -22,7 +23,9 @@ class JobsService final : public v1::Jobs::CallbackService {
     GroupLogs& logs;
     std::string data_dir;
   };
-  explicit JobsService(Parts parts) : parts_(std::move(parts)) {}
+  explicit JobsService(Parts parts) : parts_(std::move(parts)) {
+    SetMessageAllocatorFor_SubmitJobs(&batch_messages_);
+  }
 
   grpc::ServerUnaryReactor* SubmitJob(grpc::CallbackServerContext* context,
                                       const v1::SubmitJobRequest* request,
@@ -59,6 +62,7 @@ class JobsService final : public v1::Jobs::CallbackService {
                                    Admission admission, std::vector<v1::SubmitJobResponse*> responses);
 
   Parts parts_;
+  ArenaMessages<v1::SubmitJobsRequest, v1::SubmitJobsResponse> batch_messages_;
 };
 
 }  // namespace ovi
