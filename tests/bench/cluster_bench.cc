@@ -85,6 +85,24 @@ double SubmitMany(TestCluster& cluster, int count, int in_flight) {
   });
 }
 
+// Submits `count` jobs in batches of `batch`; returns the seconds it took.
+double SubmitBatches(TestCluster& cluster, int count, int batch, int in_flight) {
+  struct Call {
+    grpc::ClientContext context;
+    v1::SubmitJobsResponse response;
+  };
+  v1::SubmitJobsRequest request;  // what all calls send: making it is no work of the coordinator's
+  for (int i = 0; i < batch; ++i) *request.add_requests()->mutable_spec() = MiniJob();
+  return CallMany(count / batch, in_flight, [&](std::function<void()> done) {
+    const auto call = std::make_shared<Call>();
+    cluster.jobs().async()->SubmitJobs(&call->context, &request, &call->response,
+                                       [call, done = std::move(done)](const grpc::Status& status) {
+                                         OVI_CHECK(status.ok());
+                                         done();
+                                       });
+  });
+}
+
 // Seconds of one submit each.
 std::vector<double> SubmitOneByOne(TestCluster& cluster, int count) {
   std::vector<double> seconds;
@@ -235,7 +253,41 @@ struct SubmitRates {
 
 constexpr int kRound = 5'000;
 
-SubmitRates MeasureRates(TestCluster& cluster, int rounds) {
+// The same of jobs that come in batches of `batch`, and of a coordinator of their own: there are many.
+class BatchedRates {
+ public:
+  BatchedRates(TestCluster& cluster, int batch) : cluster_(cluster), batch_(batch) {}
+
+  void Round(BareSqlite& bare) {
+    const int rows = kBatchedRound / batch_ * batch_;
+    const Batches before = BatchesSoFar(cluster_);
+    rate_ = std::max(rate_, rows / SubmitBatches(cluster_, rows, batch_, 64));
+    const Batches after = BatchesSoFar(cluster_);
+    rows_per_commit_ = (after.rows - before.rows) / (after.commits - before.commits);
+    bare_ = std::max(bare_, bare.Rate(rows, static_cast<int>(std::lround(rows_per_commit_))));
+    bare_64_ = std::max(bare_64_, bare.Rate(rows, 64));
+  }
+
+  json Figures() const {
+    return {{"rows_per_second_64_in_flight", rate_},
+            {"rows_per_commit_mean", rows_per_commit_},
+            {"bare_sqlite_rows_per_second_same_batches", bare_},
+            {"ratio_to_bare_sqlite_same_batches", rate_ / bare_},
+            {"bare_sqlite_rows_per_second_batches_of_64", bare_64_},
+            {"ratio_to_bare_sqlite_batches_of_64", rate_ / bare_64_}};
+  }
+
+ private:
+  static constexpr int kBatchedRound = 32'000;
+
+  TestCluster& cluster_;
+  const int batch_;
+  double rate_ = 0;
+  double rows_per_commit_ = 0;  // of the last round
+  double bare_ = 0, bare_64_ = 0;
+};
+
+SubmitRates MeasureRates(TestCluster& cluster, std::vector<BatchedRates>& batched, int rounds) {
   BareSqlite bare(cluster.folder() / "bare.db");
   SubmitRates rates;
   for (int i = 0; i < rounds; ++i) {
@@ -247,6 +299,7 @@ SubmitRates MeasureRates(TestCluster& cluster, int rounds) {
     rates.bare =
         std::max(rates.bare, bare.Rate(kRound, static_cast<int>(std::lround(rates.rows_per_commit))));
     rates.bare_64 = std::max(rates.bare_64, bare.Rate(kRound, 64));
+    for (BatchedRates& of_size : batched) of_size.Round(bare);
   }
   return rates;
 }
@@ -273,9 +326,14 @@ json SubmitPart(int jobs) {
   TestCluster cluster({.coordinator_sets = {"log_level=warning"}, .metrics = true});
   cluster.StartCoordinator();
   SubmitMany(cluster, 500, 64);  // warm
+  TestCluster second(
+      {.coordinator_sets = {"log_level=warning", "pending_jobs_max=1000000"}, .metrics = true});
+  second.StartCoordinator();
+  SubmitBatches(second, 20'000, 50, 64);  // until its write-ahead log has been through a checkpoint
+  std::vector<BatchedRates> batched = {{second, 64}, {second, 250}};
   const double fsync = FsyncSeconds(cluster.folder() / "fsync");
   const std::vector<double> alone = SubmitOneByOne(cluster, 300);
-  const SubmitRates rates = MeasureRates(cluster, kRounds);
+  const SubmitRates rates = MeasureRates(cluster, batched, kRounds);
   const int so_far = 500 + 300 + kRounds * kRound;
   if (jobs > so_far) SubmitMany(cluster, jobs - so_far, 64);
   json listed = ListAll(cluster);
@@ -295,6 +353,8 @@ json SubmitPart(int jobs) {
           {"submit_ms_p50_1_in_flight", Quantile(alone, 0.5) * 1e3},
           {"submit_ms_p99_1_in_flight", Quantile(alone, 0.99) * 1e3},
           {"fsync_ms_median", fsync * 1e3},
+          {"batches_of_64", batched[0].Figures()},
+          {"batches_of_250", batched[1].Figures()},
           {"submits_per_second_with_all_jobs", late.old_rate},
           {"submits_per_second_with_few_jobs", late.young_rate},
           {"ratio_with_all_jobs", late.old_rate / late.young_rate},
