@@ -28,6 +28,12 @@ TEST(ClusterMetrics, TellWhatHappenedAndSatisfyPromtool) {
   spec.set_text_prompt("a very secret prompt");
   ASSERT_EQ(cluster.AwaitEnd(cluster.Submit(spec)).state(), v1::JOB_STATE_COMPLETED);
 
+  grpc::ClientContext context;
+  v1::SubmitJobsRequest batch;  // without prompts
+  for (int i = 0; i < 3; ++i) batch.add_requests();
+  v1::SubmitJobsResponse response;
+  ASSERT_FALSE(cluster.jobs().SubmitJobs(&context, batch, &response).ok());
+
   absl::StatusOr<std::string> page;
   // Gauges follow the state once a second.
   EXPECT_TRUE(Await(20, [&] {
@@ -35,12 +41,13 @@ TEST(ClusterMetrics, TellWhatHappenedAndSatisfyPromtool) {
     return page.ok() && page->find("\novi_jobs{state=\"COMPLETED\"} 1\n") != std::string::npos;
   })) << "no job is counted as COMPLETED";
   ASSERT_TRUE(page.ok()) << page.status();
-  for (const char* line : {"\novi_job_attempts_total{end=\"COMPLETED\"} 1\n",
-                           "\novi_jobs_submitted_total 1\n", "\novi_nodes{state=\"ready\"} 1\n",
-                           "\novi_gpu_memory_total_bytes{gpu=\"0\",node=\"box-1\"} 67108864\n",
-                           "\novi_job_queue_wait_seconds_count 1\n", "\novi_job_run_seconds_count 1\n",
-                           "\novi_submit_seconds_count 1\n", "\novi_group_starts_total 1\n",
-                           "\novi_group_start_seconds_count 1\n"}) {
+  for (const char* line :
+       {"\novi_job_attempts_total{end=\"COMPLETED\"} 1\n", "\novi_jobs_submitted_total 1\n",
+        "\novi_jobs_refused_total 3\n", "\novi_nodes{state=\"ready\"} 1\n",
+        "\novi_gpu_memory_total_bytes{gpu=\"0\",node=\"box-1\"} 67108864\n",
+        "\novi_job_queue_wait_seconds_count 1\n", "\novi_job_run_seconds_count 1\n",
+        "\novi_submit_seconds_count 2\n", "\novi_group_starts_total 1\n",
+        "\novi_group_start_seconds_count 1\n"}) {
     EXPECT_THAT(*page, HasSubstr(line));
   }
   // Of quick steps only some are told.
