@@ -24,7 +24,7 @@ namespace ovi {
 namespace {
 
 // Addresses, not memory: more than any device has.
-constexpr std::int64_t kArenaBytes = std::int64_t{1} << 40;
+constexpr std::int64_t kArenaBytes = std::int64_t{1} << 38;
 
 class NoSink final : public ClipSink {
  public:
