@@ -6,6 +6,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "base/format.h"
+#include "coordinator/core/placement.h"
 #include "coordinator/core/retry.h"
 #include "coordinator/core/step.h"
 
@@ -78,7 +79,8 @@ void OnLateReport(Step& step, const AttemptReported& what) {
 
 // After these ends the group can be trusted with another attempt.
 bool StaysUsable(AttemptEnd end) {
-  return end == AttemptEnd::kCompleted || end == AttemptEnd::kCancelled || end == AttemptEnd::kBadInput;
+  return end == AttemptEnd::kCompleted || end == AttemptEnd::kCancelled || end == AttemptEnd::kBadInput ||
+         end == AttemptEnd::kNodeNotReady;
 }
 
 }  // namespace
@@ -124,7 +126,10 @@ void EndAttempt(Step& step, Job& job, Ending ending) {
   for (const Attempt& attempt : job.attempts) {
     counts.out_of_memory += attempt.end == AttemptEnd::kOutOfMemory ? 1 : 0;
   }
-  const NextStep next = AfterAttempt(ending.end, counts, step.policy());
+  NextStep next = AfterAttempt(ending.end, counts, step.policy());
+  if (next == NextStep::kRetryOnlyElsewhere && AvoidedNodes(step.state(), job).empty()) {
+    next = NextStep::kGiveUp;
+  }
   if (job.cancel_requested || next == NextStep::kFinish) {
     finished.state = JobState::kCancelled;
     step.Record(finished);

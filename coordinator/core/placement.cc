@@ -127,8 +127,8 @@ std::set<std::string> AvoidedNodes(const State& state, const Job& job) {
   std::set<std::string> failed;
   for (const Attempt& attempt : job.attempts) {
     // As if it were the first: what matters is the kind of end, not how often.
-    if (AfterAttempt(attempt.end, {.all = 0, .out_of_memory = 0}, state.policy) ==
-        NextStep::kRetryElsewhere) {
+    const NextStep next = AfterAttempt(attempt.end, {.all = 0, .out_of_memory = 0}, state.policy);
+    if (next == NextStep::kRetryElsewhere || next == NextStep::kRetryOnlyElsewhere) {
       failed.insert(attempt.node);
     }
   }

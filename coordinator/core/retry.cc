@@ -22,6 +22,9 @@ NextStep AfterAttempt(AttemptEnd end, const AttemptCounts& counts, const Policy&
     case AttemptEnd::kTimeout:
     case AttemptEnd::kLaunchFailed:
       return tries_left ? NextStep::kRetryElsewhere : NextStep::kGiveUp;
+    case AttemptEnd::kNodeNotReady:
+      return tries_left ? NextStep::kRetryOnlyElsewhere
+                        : NextStep::kGiveUp;  // nothing changes there by itself
     case AttemptEnd::kPreempted:
     case AttemptEnd::kNone:
       return tries_left ? NextStep::kRetryAnywhere : NextStep::kGiveUp;
@@ -53,6 +56,8 @@ const char* ToString(AttemptEnd end) {
       return "PREEMPTED";
     case AttemptEnd::kCancelled:
       return "CANCELLED";
+    case AttemptEnd::kNodeNotReady:
+      return "NODE_NOT_READY";
   }
   return "UNSPECIFIED";
 }

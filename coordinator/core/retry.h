@@ -8,9 +8,10 @@
 namespace ovi::core {
 
 enum class NextStep {
-  kFinish,          // COMPLETED or CANCELLED
-  kRetryElsewhere,  // another node if one can hold it, else the same
-  kRetryAnywhere,   // not the fault of the node
+  kFinish,              // COMPLETED or CANCELLED
+  kRetryElsewhere,      // another node if one can hold it, else the same
+  kRetryOnlyElsewhere,  // another node if one can hold it, else give up
+  kRetryAnywhere,       // not the fault of the node
   kGiveUp
 };
 

@@ -39,7 +39,8 @@ enum class AttemptEnd {
   kLaunchFailed,
   kBadInput,
   kPreempted,
-  kCancelled
+  kCancelled,
+  kNodeNotReady  // the node lacks what the job needs, and its operator can give it: a file, room on a disk
 };
 
 enum class Stage { kNone, kEncode, kDenoise, kDecode };

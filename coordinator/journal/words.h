@@ -39,7 +39,8 @@ inline constexpr Word<core::AttemptEnd, journal::v1::AttemptEnd> kAttemptEnds[] 
     {core::AttemptEnd::kLaunchFailed, journal::v1::ATTEMPT_END_LAUNCH_FAILED},
     {core::AttemptEnd::kBadInput, journal::v1::ATTEMPT_END_BAD_INPUT},
     {core::AttemptEnd::kPreempted, journal::v1::ATTEMPT_END_PREEMPTED},
-    {core::AttemptEnd::kCancelled, journal::v1::ATTEMPT_END_CANCELLED}};
+    {core::AttemptEnd::kCancelled, journal::v1::ATTEMPT_END_CANCELLED},
+    {core::AttemptEnd::kNodeNotReady, journal::v1::ATTEMPT_END_NODE_NOT_READY}};
 
 inline constexpr Word<core::Stage, journal::v1::Stage> kStages[] = {
     {core::Stage::kNone, journal::v1::STAGE_NONE},

@@ -43,7 +43,7 @@ constexpr EnumTable<core::JobState, v1::JobState, 7> kJobStates{
       {core::JobState::kFailed, v1::JOB_STATE_FAILED},
       {core::JobState::kCancelled, v1::JOB_STATE_CANCELLED}}}};
 
-constexpr EnumTable<core::AttemptEnd, v1::AttemptEnd, 11> kEnds{
+constexpr EnumTable<core::AttemptEnd, v1::AttemptEnd, 12> kEnds{
     {{{core::AttemptEnd::kNone, v1::ATTEMPT_END_UNSPECIFIED},
       {core::AttemptEnd::kCompleted, v1::ATTEMPT_END_COMPLETED},
       {core::AttemptEnd::kOutOfMemory, v1::ATTEMPT_END_OUT_OF_MEMORY},
@@ -54,7 +54,8 @@ constexpr EnumTable<core::AttemptEnd, v1::AttemptEnd, 11> kEnds{
       {core::AttemptEnd::kLaunchFailed, v1::ATTEMPT_END_LAUNCH_FAILED},
       {core::AttemptEnd::kBadInput, v1::ATTEMPT_END_BAD_INPUT},
       {core::AttemptEnd::kPreempted, v1::ATTEMPT_END_PREEMPTED},
-      {core::AttemptEnd::kCancelled, v1::ATTEMPT_END_CANCELLED}}}};
+      {core::AttemptEnd::kCancelled, v1::ATTEMPT_END_CANCELLED},
+      {core::AttemptEnd::kNodeNotReady, v1::ATTEMPT_END_NODE_NOT_READY}}}};
 
 constexpr EnumTable<core::Stage, v1::Stage, 4> kStages{{{{core::Stage::kNone, v1::STAGE_UNSPECIFIED},
                                                          {core::Stage::kEncode, v1::STAGE_ENCODE},

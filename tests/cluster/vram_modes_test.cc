@@ -1,10 +1,12 @@
 // Jobs in every vram_mode through a real cluster, on GPUs that hold less than standard takes.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <set>
 
 #include "base/process_info.h"
 #include "tests/cluster/test_cluster.h"
+#include "tests/mount.h"
 
 namespace ovi {
 namespace {
@@ -94,6 +96,56 @@ TEST_F(VramModes, EachRunsOnTwoRanksWhenItIsAskedFor) {
     EXPECT_TRUE(job.warnings().empty()) << job.warnings(0);
     ExpectWithinPlan(job, 2);
   }
+}
+
+// Two boxes of which the first, where jobs go first, cannot keep files.
+class BoxWithoutACache : public testing::Test {
+ protected:
+  void Start(const std::string& cache_dir) {
+    cluster_.StartCoordinator();
+    cluster_.StartAgent("box-1", {"cache_dir=" + cache_dir});
+    cluster_.StartAgent("box-2");
+    cluster_.AwaitNodes(2);
+  }
+  static v1::JobSpec Compressed() {
+    v1::JobSpec spec = MiniJob(2);
+    spec.set_enable_lora(true);
+    return spec;
+  }
+
+  TestCluster cluster_{{.gpus = 1}};
+};
+
+TEST_F(BoxWithoutACache, AJobThatNeedsAFileThereIsMadeOnTheOther) {
+  Start(cluster_.folder().Write("cache", "no folder"));
+  const v1::Job job = cluster_.AwaitEnd(cluster_.Submit(Compressed()));
+  ASSERT_EQ(job.state(), v1::JOB_STATE_COMPLETED) << job.error();
+  ASSERT_EQ(job.attempts_size(), 2);
+  EXPECT_EQ(job.attempts(0).node(), "box-1");
+  EXPECT_EQ(job.attempts(0).end(), v1::ATTEMPT_END_NODE_NOT_READY);
+  EXPECT_THAT(job.attempts(0).message(), testing::HasSubstr("cache: cannot make this folder"));
+  EXPECT_EQ(job.attempts(1).vram_mode(), job.attempts(0).vram_mode());
+
+  grpc::ClientContext context;
+  v1::DrainNodeRequest drain;
+  drain.set_name("box-2");
+  v1::DrainNodeResponse drained;
+  ASSERT_TRUE(cluster_.cluster().DrainNode(&context, drain, &drained).ok());
+  const v1::Job alone = cluster_.AwaitEnd(cluster_.Submit(Compressed()));
+  EXPECT_EQ(alone.state(), v1::JOB_STATE_FAILED);
+  EXPECT_EQ(alone.attempts_size(), 1) << "the file does not come by itself";
+  EXPECT_THAT(alone.error(), testing::HasSubstr("NODE_NOT_READY on box-1"));
+}
+
+TEST_F(BoxWithoutACache, AFullDiskIsNoLackOfMemory) {
+  const Mount disk(cluster_.folder() / "disk", 0, "size=64k");
+  if (!disk.mounted()) GTEST_SKIP() << disk.reason();
+  Start(cluster_.folder() / "disk");
+  const v1::Job job = cluster_.AwaitEnd(cluster_.Submit(Compressed()));
+  ASSERT_EQ(job.state(), v1::JOB_STATE_COMPLETED) << job.error();
+  ASSERT_EQ(job.attempts_size(), 2);
+  EXPECT_EQ(job.attempts(0).end(), v1::ATTEMPT_END_NODE_NOT_READY);
+  EXPECT_THAT(job.attempts(0).message(), testing::HasSubstr("bytes_free="));
 }
 
 }  // namespace

@@ -96,7 +96,8 @@ TEST_F(AttemptTest, EndsAsReportedAndIsTriedAgainWhereThatHelps) {
   const std::vector<EndRow> rows = {{AttemptEnd::kOutOfMemory, JobState::kPending, false},
                                     {AttemptEnd::kGpuError, JobState::kPending, false},
                                     {AttemptEnd::kWorkerCrash, JobState::kPending, false},
-                                    {AttemptEnd::kBadInput, JobState::kFailed, true}};
+                                    {AttemptEnd::kBadInput, JobState::kFailed, true},
+                                    {AttemptEnd::kNodeNotReady, JobState::kFailed, true}};
   for (const EndRow& row : rows) {
     SCOPED_TRACE(ToString(row.end));
     const JobId id = Running(Single());
@@ -114,6 +115,31 @@ TEST_F(AttemptTest, EndsAsReportedAndIsTriedAgainWhereThatHelps) {
     Do(CancelAsked{.job = id});
     Exit(group, 0);
   }
+}
+
+TEST_F(AttemptTest, WhatANodeLacksIsLookedForOnTheOtherNodesAndNotTwiceOnOne) {
+  Connect(Box("box-2", {8}));
+  const JobId id = Running(Single());
+  const std::string first = Last(id).node;
+  Report(GroupOf(id), Ref(id), AttemptEnd::kNodeNotReady);
+  EXPECT_EQ(StateOf(id), JobState::kConfiguring);
+  EXPECT_NE(Last(id).node, first);
+  Attach(GroupOf(id));
+  Report(GroupOf(id), Ref(id), AttemptEnd::kNodeNotReady);
+  EXPECT_EQ(StateOf(id), JobState::kFailed) << "a third attempt is left, but no node";
+  EXPECT_EQ(JobOf(id).error,
+            absl::StrCat("attempt 2 ended as NODE_NOT_READY on ", Last(id).node, ": so it was"));
+}
+
+TEST_F(AttemptTest, WhatANodeLacksIsNotLookedForInALowerMode) {
+  Do(DrainAsked{.node = "box-1"});
+  Connect(WithModes(Box("box-2", {3})));
+  Connect(WithModes(Box("box-3", {64})));
+  const JobId id = Running(Single());
+  ASSERT_EQ(Last(id).node, "box-3");
+  ASSERT_EQ(Last(id).vram_mode, VramMode::kStandard);
+  Report(GroupOf(id), Ref(id), AttemptEnd::kNodeNotReady);
+  EXPECT_EQ(StateOf(id), JobState::kFailed) << "box-2 holds ultra_low alone";
 }
 
 TEST_F(AttemptTest, FailsTheJobAfterTheLastOne) {

@@ -34,6 +34,8 @@ TEST(AfterAttempt, FollowsTheTable) {
       {kTimeout, {.all = 3}, NextStep::kGiveUp},
       {kLaunchFailed, {.all = 2}, NextStep::kRetryElsewhere},
       {kLaunchFailed, {.all = 3}, NextStep::kGiveUp},
+      {kNodeNotReady, {.all = 2}, NextStep::kRetryOnlyElsewhere},
+      {kNodeNotReady, {.all = 3}, NextStep::kGiveUp},
       {kPreempted, {.all = 2}, NextStep::kRetryAnywhere},
       {kPreempted, {.all = 3}, NextStep::kGiveUp},
   };

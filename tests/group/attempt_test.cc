@@ -127,7 +127,7 @@ TEST(ResolveAttempt, RefusesWhatThisGroupCannotMake) {
     absl::StatusCode code;
     const char* says;
   } rows[] = {
-      {MiniRun(), std::nullopt, "other", absl::StatusCode::kFailedPrecondition, "model_name"},
+      {MiniRun(), std::nullopt, "other", absl::StatusCode::kInternal, "model_name"},
       {MiniRun(), FrameSize{96, 96}, "mini-ovi", absl::StatusCode::kInvalidArgument, "first_frame_sha256"},
       {framed, std::nullopt, "mini-ovi", absl::StatusCode::kInvalidArgument, "first_frame_sha256"},
       {no_prompt, std::nullopt, "mini-ovi", absl::StatusCode::kInvalidArgument, "text_prompt"},
@@ -144,10 +144,11 @@ TEST(EndOf, HasAWordForEveryError) {
   EXPECT_EQ(EndOf(absl::OkStatus()), v1::ATTEMPT_END_COMPLETED);
   EXPECT_EQ(EndOf(absl::CancelledError("")), v1::ATTEMPT_END_CANCELLED);
   EXPECT_EQ(EndOf(absl::ResourceExhaustedError("")), v1::ATTEMPT_END_OUT_OF_MEMORY);
+  EXPECT_EQ(EndOf(absl::FailedPreconditionError("")), v1::ATTEMPT_END_NODE_NOT_READY);
   EXPECT_EQ(EndOf(absl::InvalidArgumentError("")), v1::ATTEMPT_END_BAD_INPUT);
   for (const absl::Status& status :
-       {absl::UnavailableError(""), absl::InternalError(""), absl::FailedPreconditionError(""),
-        absl::NotFoundError(""), absl::AbortedError(""), absl::UnknownError("")}) {
+       {absl::UnavailableError(""), absl::InternalError(""), absl::NotFoundError(""), absl::AbortedError(""),
+        absl::UnknownError("")}) {
     EXPECT_EQ(EndOf(status), v1::ATTEMPT_END_WORKER_CRASH) << status;
   }
 }

@@ -46,7 +46,7 @@ TEST(Codec, GivesBackEveryWordOfEveryEnum) {
     const core::AttemptAdvanced change{.state = static_cast<core::JobState>(i)};
     EXPECT_EQ(ThereAndBack(change), core::Change(change)) << i;
   }
-  for (int i = 0; i <= static_cast<int>(core::AttemptEnd::kCancelled); ++i) {
+  for (int i = 0; i <= static_cast<int>(core::AttemptEnd::kNodeNotReady); ++i) {
     const core::AttemptEnded change{.end = static_cast<core::AttemptEnd>(i)};
     EXPECT_EQ(ThereAndBack(change), core::Change(change)) << i;
   }

@@ -80,8 +80,8 @@ void Cluster::Work(const std::string& name, const GroupId& id, const AttemptRef&
   if (hand.cancelled) return EndHand(*group, core::AttemptEnd::kCancelled);
   if (random_.Chance(faults_.attempt_fails)) {
     static const std::vector<core::AttemptEnd> kEnds = {
-        core::AttemptEnd::kOutOfMemory, core::AttemptEnd::kGpuError, core::AttemptEnd::kBadInput,
-        core::AttemptEnd::kWorkerCrash, core::AttemptEnd::kCancelled};
+        core::AttemptEnd::kOutOfMemory, core::AttemptEnd::kGpuError,  core::AttemptEnd::kBadInput,
+        core::AttemptEnd::kWorkerCrash, core::AttemptEnd::kCancelled, core::AttemptEnd::kNodeNotReady};
     return EndHand(*group, random_.Of(kEnds));
   }
   if (hand.steps_left == 0) return Upload(name, id, attempt);

@@ -14,8 +14,8 @@ absl::StatusOr<AttemptRequest> ResolveAttempt(const v1::RunAttempt& run, const A
   AttemptRequest request;
   OVI_ASSIGN_OR_RETURN(request.job, JobFromProto(run.spec()));
   if (request.job.model_name != place.model_name) {
-    return absl::FailedPreconditionError(absl::StrCat("model_name: this group holds ", place.model_name,
-                                                      ", the job is for ", Quoted(request.job.model_name)));
+    return absl::InternalError(absl::StrCat("model_name: this group holds ", place.model_name,
+                                            ", the job is for ", Quoted(request.job.model_name)));
   }
   if (image.has_value() != (request.job.mode == Mode::kI2v)) {
     return absl::InvalidArgumentError("first_frame_sha256: mode i2v has a first frame, mode t2v has none");
@@ -43,6 +43,8 @@ v1::AttemptEnd EndOf(const absl::Status& status) {
       return v1::ATTEMPT_END_CANCELLED;
     case absl::StatusCode::kResourceExhausted:
       return v1::ATTEMPT_END_OUT_OF_MEMORY;
+    case absl::StatusCode::kFailedPrecondition:
+      return v1::ATTEMPT_END_NODE_NOT_READY;
     case absl::StatusCode::kInvalidArgument:
       return v1::ATTEMPT_END_BAD_INPUT;
     default:

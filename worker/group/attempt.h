@@ -35,12 +35,13 @@ struct AttemptPlace {
 };
 
 // Pure, but for what the settler remembers. `image` is the size of the first frame's image, given exactly in
-// mode i2v. INVALID_ARGUMENT for a job that could not be made anywhere, or not by so many ranks;
-// FAILED_PRECONDITION for one that is not this group's; RESOURCE_EXHAUSTED for one that does not fit.
+// mode i2v. INVALID_ARGUMENT for a job that could not be made anywhere, or not by so many ranks; INTERNAL
+// for one that is not this group's; RESOURCE_EXHAUSTED for one that does not fit.
 absl::StatusOr<AttemptRequest> ResolveAttempt(const v1::RunAttempt& run, const AttemptPlace& place,
                                               std::optional<FrameSize> image);
 
-// How an attempt that ended with `status` is reported. Never COMPLETED for an error.
+// How an attempt that ended with `status` is reported. Never COMPLETED for an error. FAILED_PRECONDITION is
+// what this node lacks, RESOURCE_EXHAUSTED memory alone: a full disk is not helped by a lower vram_mode.
 v1::AttemptEnd EndOf(const absl::Status& status);
 
 v1::Stage ToProto(Stage stage);

@@ -43,8 +43,6 @@ bool IsWorthTrying(const grpc::Status& status) {
 absl::Status FromGrpc(const grpc::Status& status, const std::string& what) {
   const std::string message = absl::StrCat(what, ": ", status.error_message());
   switch (status.error_code()) {
-    case grpc::StatusCode::FAILED_PRECONDITION:
-      return absl::FailedPreconditionError(message);
     case grpc::StatusCode::NOT_FOUND:
       return absl::InvalidArgumentError(message);
     default:

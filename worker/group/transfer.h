@@ -18,9 +18,9 @@ struct ArtifactFile {
   std::string path;
 };
 
-// What the coordinator has verified and put on disk. FAILED_PRECONDITION when the attempt is no longer the
-// current one, UNAVAILABLE when the coordinator cannot take the file, stays away for too long, or our own
-// file cannot be read.
+// What the coordinator has verified and put on disk. UNAVAILABLE when the coordinator cannot take the file or
+// does not want it (the attempt is no longer the current one), stays away for too long, or our own file
+// cannot be read.
 absl::StatusOr<v1::Artifact> UploadArtifact(CoordinatorLink& link, const v1::AttemptRef& attempt,
                                             const ArtifactFile& file);
 

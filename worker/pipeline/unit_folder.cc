@@ -123,7 +123,7 @@ class UnitFolder final : public UnitShelf {
     }
     OVI_ASSIGN_OR_RETURN(const std::int64_t bytes_free, DiskBytesFree(folder_));
     if (bytes_free < bytes) {
-      return absl::ResourceExhaustedError(
+      return absl::FailedPreconditionError(
           absl::StrCat(folder_, ": no room for the streamed weights: bytes_needed=", bytes,
                        " bytes_free=", bytes_free, "; OVI_CACHE_DIR names another folder"));
     }

@@ -16,8 +16,9 @@ namespace ovi {
 // kept.
 //
 // Stock waits while another process makes files of the folder; what a process that was interrupted has made
-// stays. FAILED_PRECONDITION for a folder that cannot be used, RESOURCE_EXHAUSTED, with the bytes needed and
-// free, where the disk has no room, and what PartFile says.
+// stays. FAILED_PRECONDITION for a folder that cannot be used and, with the bytes needed and free, for a disk
+// without room (RESOURCE_EXHAUSTED is about memory, which another vram_mode would change), and what PartFile
+// says.
 std::unique_ptr<UnitShelf> MakeUnitFolder(const std::string& cache_dir, const std::string& identity);
 
 }  // namespace ovi

@@ -124,8 +124,8 @@ absl::Status ResumableFile::Reserve(std::int64_t bytes) {
   const std::int64_t bytes_needed = bytes - std::int64_t{info.st_blocks} * kBlockBytes;
   OVI_ASSIGN_OR_RETURN(const std::int64_t bytes_free, DiskBytesFree(FolderOf(path_)));
   if (bytes_needed > bytes_free) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat(path_, ": disk: bytes_needed=", bytes_needed, " bytes_free=", bytes_free));
+    return absl::FailedPreconditionError(absl::StrCat(
+        path_, ": no room on the disk: bytes_needed=", bytes_needed, " bytes_free=", bytes_free));
   }
   // So that nobody else takes the room meanwhile; some file systems cannot.
   if (::fallocate(fd_.get(), 0, 0, bytes) != 0 && errno != EOPNOTSUPP) return Failure("reserve", errno);

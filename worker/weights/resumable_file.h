@@ -41,7 +41,7 @@ class ResumableFile {
     std::int64_t pieces = 0;  // written in their order
   };
   // Reserves the disk and returns how many pieces are done: 0 unless the part was begun for the same
-  // contents. RESOURCE_EXHAUSTED names bytes_needed and bytes_free. Once, before what follows.
+  // contents. FAILED_PRECONDITION names bytes_needed and bytes_free. Once, before what follows.
   absl::StatusOr<std::int64_t> Begin(const Contents& contents);
   // Behind the head. UNAVAILABLE when the disk is full or fails, also from what follows.
   absl::Status WriteAt(std::int64_t offset, std::span<const std::byte> bytes);
