@@ -67,9 +67,6 @@ constexpr EnumTable<core::ArtifactKind, v1::ArtifactKind, 3> kKinds{
       {core::ArtifactKind::kPoster, v1::ARTIFACT_KIND_POSTER},
       {core::ArtifactKind::kContactSheet, v1::ARTIFACT_KIND_CONTACT_SHEET}}}};
 
-// Where a job names neither model nor size nor duration.
-constexpr const char* kDefaultModel = "720x720_5s";
-
 }  // namespace
 
 absl::StatusOr<core::JobId> ParseJobId(std::string_view text) {
@@ -249,7 +246,7 @@ void Complete(v1::JobSpec& spec, std::vector<std::string>& warnings) {
   if (spec.has_duration_seconds()) seconds = spec.duration_seconds();
   const absl::StatusOr<ModelChoice> choice = ChooseModel(spec.model_name(), size, seconds);
   if (choice.ok()) {
-    spec.set_model_name(choice->model_name.empty() ? kDefaultModel : choice->model_name);
+    spec.set_model_name(choice->model_name.empty() ? std::string(kDefaultModelName) : choice->model_name);
     if (spec.mode() == v1::MODE_T2V) {
       for (const std::string& warning : choice->warnings) warnings.push_back(absl::StrCat("size ", warning));
     }

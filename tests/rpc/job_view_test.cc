@@ -133,7 +133,7 @@ TEST(Convert, SettlesTheModelAndTheMode) {
   spec.set_text_prompt("a");
   std::vector<std::string> warnings;
   Complete(spec, warnings);
-  EXPECT_EQ(spec.model_name(), "720x720_5s");
+  EXPECT_EQ(spec.model_name(), "960x960_5s");
   EXPECT_EQ(spec.mode(), v1::MODE_T2V);
   v1::JobSpec ten;
   ten.set_duration_seconds(10);
