@@ -4,7 +4,6 @@
 #include <array>
 #include <cctype>
 #include <charconv>
-#include <cmath>
 #include <filesystem>
 #include <span>
 #include <utility>
@@ -14,6 +13,7 @@
 #include "base/text.h"
 #include "base/yaml_value.h"
 #include "worker/agent/config_tree.h"
+#include "worker/job/vram_bytes.h"
 
 namespace ovi {
 namespace {
@@ -22,8 +22,6 @@ constexpr std::int64_t kTextBytesMax = 4096;
 constexpr std::size_t kNodeNameBytesMax = 64;
 constexpr std::size_t kGpusMax = 64;
 constexpr std::int64_t kGpuShareMax = 1000;
-constexpr std::int64_t kVramBytesMin = 1 << 20;
-constexpr std::int64_t kVramBytesMax = std::int64_t{1} << 50;
 
 constexpr std::string_view kKeys[] = {
     "name",
@@ -101,13 +99,6 @@ bool IsOnThisMachine(std::string_view address) {
   return address.starts_with("unix:") || host == "localhost" || host == "[::1]" || host.starts_with("127.");
 }
 
-absl::StatusOr<std::int64_t> Bytes(const YamlNode& node) {
-  absl::StatusOr<std::int64_t> bytes = absl::InvalidArgumentError("");
-  if (node.kind == YamlNode::Kind::kScalar) bytes = ParseByteSize(node.scalar);
-  if (bytes.ok() && *bytes >= kVramBytesMin && *bytes <= kVramBytesMax) return bytes;
-  return Wrong("bytes from 1 MiB to 1024 TiB, such as 24GiB, \"600 MB\" or 629145600", node);
-}
-
 absl::StatusOr<DeclaredGpu> Gpu(const YamlNode& node) {
   if (node.kind != YamlNode::Kind::kMap) return Wrong("a GPU with name, vram and share", node);
   DeclaredGpu gpu;
@@ -118,7 +109,7 @@ absl::StatusOr<DeclaredGpu> Gpu(const YamlNode& node) {
       status = name.status();
       if (name.ok()) gpu.name = *std::move(name);
     } else if (entry.key == "vram") {
-      const absl::StatusOr<std::int64_t> bytes = Bytes(entry.value);
+      const absl::StatusOr<std::int64_t> bytes = YamlVramBytes(entry.value);
       status = bytes.status();
       if (bytes.ok()) gpu.bytes = *bytes;
     } else if (entry.key == "share") {
@@ -213,26 +204,6 @@ absl::Status CheckTogether(const AgentConfig& config, const ConfigTree& tree, st
 }
 
 }  // namespace
-
-absl::StatusOr<std::int64_t> ParseByteSize(std::string_view text) {
-  double number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  std::string unit(Trimmed(text.substr(static_cast<std::size_t>(end - text.data()))));
-  double factor = 1;
-  if (!unit.empty() && (unit.back() == 'B' || unit.back() == 'b')) unit.pop_back();
-  if (!unit.empty()) {
-    const bool binary = unit.size() == 2 && unit.back() == 'i';
-    constexpr std::string_view kPrefixes = "kMGT";
-    const std::size_t power = unit[0] == 'K' ? 0 : kPrefixes.find(unit[0]);
-    if ((unit.size() != 1 && !binary) || power == std::string_view::npos)
-      return absl::InvalidArgumentError(absl::StrCat(Quoted(text), " has no unit of bytes"));
-    factor = std::pow(binary ? 1024.0 : 1000.0, static_cast<double>(power + 1));
-  }
-  const double bytes = number * factor;
-  if (error != std::errc() || !(bytes >= 0) || bytes >= 0x1p62)
-    return absl::InvalidArgumentError(absl::StrCat(Quoted(text), " is no number of bytes"));
-  return static_cast<std::int64_t>(std::llround(bytes));
-}
 
 absl::StatusOr<AgentConfig> ParseAgentConfig(std::string_view yaml_text, std::string_view source_name,
                                              const std::string& base_dir,

@@ -44,8 +44,4 @@ absl::StatusOr<AgentConfig> ParseAgentConfig(std::string_view yaml_text, std::st
                                              const std::string& base_dir,
                                              const std::vector<std::string>& overrides);
 
-// 629145600, "600 MB", "24GiB", "1.5 GB": whole bytes. k, M, G, T are powers of 1000, with an i of 1024.
-// Pure.
-absl::StatusOr<std::int64_t> ParseByteSize(std::string_view text);
-
 }  // namespace ovi
