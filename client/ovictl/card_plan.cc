@@ -47,6 +47,7 @@ absl::StatusOr<CardPlan> PlanForCard(const JobSpec& job, const CardChoice& card,
                                       .clip = plan->clip,
                                       .gpus = {.allocation = job.gpu_allocation, .gpu_count = job.gpu_count},
                                       .gpu_bytes = plan->gpu_bytes,
+                                      .bytes_max = job.max_vram_bytes,
                                       .gpu = plan->gpu ? &*plan->gpu : nullptr,
                                       .all = all,
                                       .on_progress = on_progress}));

@@ -157,12 +157,16 @@ std::string CardPlanText(const CardPlan& plan, const Screen& screen) {
   std::string text = absl::StrCat(plan.model, ": ", clip.size.width, "x", clip.size.height, " pixels, ",
                                   plan.frames, " frames, ", clip.steps, " steps of ",
                                   clip.needs_negative_pass() ? "two passes" : "one pass", "\n");
-  absl::StrAppend(&text,
-                  Wrapped(absl::StrCat(plan.gpu ? plan.gpu->name : std::string("a card"), ": ",
-                                       FormatBytes(plan.gpu_bytes), ", of which a job may take ",
-                                       FormatBytes(plan.table.bytes_max), ": ", FormatBytes(kGpuDriverBytes),
-                                       " go to driver and CUDA (and more to a desktop)")),
-                  "\n");
+  const bool limited = plan.table.bytes_max < plan.gpu_bytes - kGpuDriverBytes;
+  absl::StrAppend(
+      &text,
+      Wrapped(absl::StrCat(plan.gpu ? plan.gpu->name : std::string("a card"), ": ",
+                           FormatBytes(plan.gpu_bytes), ", of which ", limited ? "this" : "a",
+                           " job may take ", FormatBytes(plan.table.bytes_max), ": ",
+                           limited ? "its max_vram"
+                                   : absl::StrCat(FormatBytes(kGpuDriverBytes),
+                                                  " go to driver and CUDA (and more to a desktop)"))),
+      "\n");
   absl::StrAppend(&text, Table(plan, unit, screen), "in ", unit.name,
                   " on each GPU; HOST: main memory for streamed weights and frames\n");
   if (plan.gpu) absl::StrAppend(&text, kPredicted, "\n");

@@ -71,6 +71,7 @@ v1::JobSpec Common(const JobSpec& job, const ExpandOptions& options) {
   }
   if (job.duration_seconds) spec.set_duration_seconds(*job.duration_seconds);
   spec.set_vram_mode(ToProto(job.vram_mode));
+  spec.set_max_vram_bytes(job.max_vram_bytes);
   spec.set_gpu_allocation(ProtoOf(job.gpu_allocation));
   spec.set_gpu_count(job.gpu_count);
   spec.set_enable_lora(job.enable_lora);

@@ -17,6 +17,7 @@ absl::StatusOr<std::vector<Override>> OverridesOf(const JobSource& source) {
   if (!source.prompt.empty()) overrides.push_back({"text_prompt", source.prompt});
   if (!source.csv.empty()) overrides.push_back({"text_prompt", source.csv});
   if (!source.model.empty()) overrides.push_back({"model_name", source.model});
+  if (!source.max_vram.empty()) overrides.push_back({"max_vram", source.max_vram});
   for (const std::string& set : source.sets) {
     const std::size_t equals = set.find('=');
     if (equals == std::string::npos || equals == 0) {
@@ -35,6 +36,8 @@ void AddJobSourceOptions(CLI::App& command, JobSource& source) {
   command.add_option("--csv", source.csv,
                      "list of prompts (.csv or .tsv), in place of the job's text_prompt");
   command.add_option("--model", source.model, "model_name, such as mini-ovi");
+  command.add_option("--max-vram", source.max_vram,
+                     "most that the job may take of each GPU, such as 8GiB; in place of the job's max_vram");
   command.add_option("--set", source.sets, "key=value, overrides the job's YAML; may be repeated")
       ->allow_extra_args(false);
 }

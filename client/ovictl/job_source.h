@@ -15,16 +15,17 @@ namespace ovi::client {
 
 struct JobSource {
   std::string prompt;
-  std::string config;             // job YAML
-  std::string csv;                // list of prompts
-  std::string model;              // model_name
+  std::string config;  // job YAML
+  std::string csv;     // list of prompts
+  std::string model;   // model_name
+  std::string max_vram;
   std::vector<std::string> sets;  // key=value
 };
 
 void AddJobSourceOptions(CLI::App& command, JobSource& source);
 
-// INVALID_ARGUMENT, whatever is wrong. --csv, --model and the prompt count as --set of their keys, before
-// those that are given as --set.
+// INVALID_ARGUMENT, whatever is wrong. --csv, --model, --max-vram and the prompt count as --set of their
+// keys, before those that are given as --set.
 absl::StatusOr<JobSpec> ReadJobSource(const JobSource& source);
 
 }  // namespace ovi::client

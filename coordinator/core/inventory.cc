@@ -152,13 +152,18 @@ std::int64_t BytesNeeded(const NodeFacts& node, const JobRequest& request, VramM
   return 0;
 }
 
+std::int64_t BytesToPlace(const NodeFacts& node, const JobRequest& request, VramMode mode, int size) {
+  const std::int64_t bytes = BytesNeeded(node, request, mode, size);
+  return request.vram_bytes_max > 0 && bytes > request.vram_bytes_max ? 0 : bytes;
+}
+
 int GpusLargeEnough(const NodeFacts& node, std::int64_t bytes) {
   return static_cast<int>(std::count_if(node.gpus.begin(), node.gpus.end(),
                                         [bytes](const GpuFacts& gpu) { return gpu.bytes_total >= bytes; }));
 }
 
 bool CouldEverHold(const NodeFacts& node, const JobRequest& request, VramMode mode, int size) {
-  const std::int64_t bytes = BytesNeeded(node, request, mode, size);
+  const std::int64_t bytes = BytesToPlace(node, request, mode, size);
   return bytes > 0 && GpusLargeEnough(node, bytes) >= size;
 }
 
@@ -183,6 +188,22 @@ bool SomeCouldEverHold(const State& state, const JobRequest& request, VramMode m
 bool SomeCouldEverHold(const State& state, const JobRequest& request) {
   return std::any_of(state.nodes.begin(), state.nodes.end(),
                      [&](const auto& entry) { return CouldEverHold(entry.second.facts, request); });
+}
+
+std::int64_t LimitThatFits(const State& state, const JobRequest& request) {
+  JobRequest unlimited = request;
+  unlimited.vram_bytes_max = 0;
+  std::int64_t least = 0;
+  for (const auto& [name, node] : state.nodes) {
+    for (const int size : WorldSizes(request, static_cast<int>(node.facts.gpus.size()))) {
+      for (const VramMode mode : ModesOf(request)) {
+        if (!CouldEverHold(node.facts, unlimited, mode, size)) continue;
+        const std::int64_t bytes = BytesNeeded(node.facts, request, mode, size);
+        if (least == 0 || bytes < least) least = bytes;
+      }
+    }
+  }
+  return least;
 }
 
 VramMode LeastMode(const State& state, const JobRequest& request, int size) {
@@ -231,7 +252,7 @@ bool Inventory::CouldHold(const JobRequest& request, VramMode mode, const std::v
     const auto& [name, books] = entry;
     if (!books.stays || avoid.contains(name)) return false;
     return std::any_of(sizes.begin(), sizes.end(), [&, &gpus = books.gpus, &node = *books.node](int size) {
-      const std::int64_t bytes = BytesNeeded(node.facts, request, mode, size);
+      const std::int64_t bytes = BytesToPlace(node.facts, request, mode, size);
       return bytes > 0 && std::count_if(gpus.begin(), gpus.end(), [bytes](const GpuBooks& gpu) {
                             const GpuFacts& facts = *gpu.facts;
                             return !facts.faulty && facts.bytes_total - facts.bytes_foreign >= bytes;
@@ -284,7 +305,7 @@ std::optional<Placement> Inventory::FindWarm(const JobRequest& request, int size
     const auto found = nodes_.find(group.node);
     if (found == nodes_.end() || !found->second.usable) continue;
     const NodeFacts& facts = found->second.node->facts;
-    const std::int64_t bytes = BytesNeeded(facts, request, search.mode, size);
+    const std::int64_t bytes = BytesToPlace(facts, request, search.mode, size);
     if (bytes <= 0 || group.bytes_per_rank < bytes) continue;
     const std::string& node_name = group.node;
     const auto is_out = [&](int index) {
@@ -307,7 +328,7 @@ std::optional<Placement> Inventory::FindNew(const JobRequest& request, int size,
   std::optional<Offer> best;
   for (const auto& [name, books] : nodes_) {
     if (!books.usable || search.avoid.contains(name)) continue;
-    const std::int64_t bytes = BytesNeeded(books.node->facts, request, search.mode, size);
+    const std::int64_t bytes = BytesToPlace(books.node->facts, request, search.mode, size);
     if (bytes <= 0) continue;
     auto offer = OfferOf(books, size, bytes, state_.policy.groups_per_gpu_max, search);
     if (offer && (!best || offer->cost < best->cost)) best = std::move(offer);

@@ -92,6 +92,9 @@ std::vector<VramMode> ModesOf(const JobRequest& request);
 // so.
 std::int64_t BytesNeeded(const NodeFacts& node, const JobRequest& request, VramMode mode, int size);
 
+// The same for a place: 0 also where that is more than the request may take (JobRequest::vram_bytes_max).
+std::int64_t BytesToPlace(const NodeFacts& node, const JobRequest& request, VramMode mode, int size);
+
 // GPUs that would do if nothing else were on them.
 int GpusLargeEnough(const NodeFacts& node, std::int64_t bytes);
 bool CouldEverHold(const NodeFacts& node, const JobRequest& request, VramMode mode, int size);
@@ -101,6 +104,9 @@ bool CouldEverHold(const NodeFacts& node, const JobRequest& request);
 // Some node that is known.
 bool SomeCouldEverHold(const State& state, const JobRequest& request, VramMode mode, int size);
 bool SomeCouldEverHold(const State& state, const JobRequest& request);
+
+// The least limit within which some node that is known could hold the request; 0 where there is none.
+std::int64_t LimitThatFits(const State& state, const JobRequest& request);
 
 // Of the modes that the request allows, the one that takes least with `size` ranks where there are figures.
 VramMode LeastMode(const State& state, const JobRequest& request, int size);

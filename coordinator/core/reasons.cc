@@ -87,6 +87,13 @@ std::string WhatWouldFit(const State& state, const JobRequest& request) {
     absl::StrAppend(&words, words.empty() ? "" : " or ", ToString(other.vram_mode));
     break;
   }
+  if (request.vram_bytes_max > 0) {
+    // To the byte, since that is what fits: figures for people are rounded.
+    const std::int64_t limit = LimitThatFits(state, request);
+    if (limit > request.vram_bytes_max) {
+      absl::StrAppend(&words, words.empty() ? "" : " or ", "max_vram ", limit, " (", FormatBytes(limit), ")");
+    }
+  }
   if (!words.empty()) return absl::StrCat("; ", words, " would fit");
   for (const JobRequest& other : InOtherModes(request)) {
     const std::string allocation = AllocationThatFits(state, other);
@@ -140,15 +147,19 @@ std::string WhyNever(const State& state, const JobRequest& request, VramMode mod
       largest = gpu.bytes_total;
       largest_on = name;
     }
-    const int count = GpusLargeEnough(node.facts, bytes);
+    const int count =
+        BytesToPlace(node.facts, request, mode, size) > 0 ? GpusLargeEnough(node.facts, bytes) : 0;
     if (count <= most) continue;
     most = count;
     nearest = &node;
   }
   if (nearest == nullptr) return WhyNotSoManyRanks(state, request, mode, size);
-  const std::string needs =
-      absl::StrCat("needs ", GpusWith(size, BytesNeeded(nearest->facts, request, mode, size)),
-                   size == 1 ? "" : " each", InMode(mode), size == 1 ? "; " : " on one node; ");
+  const std::int64_t bytes = BytesNeeded(nearest->facts, request, mode, size);
+  std::string needs = absl::StrCat("needs ", GpusWith(size, bytes), size == 1 ? "" : " each", InMode(mode));
+  if (BytesToPlace(nearest->facts, request, mode, size) == 0) {
+    return absl::StrCat(needs, ", more than its max_vram, ", FormatBytes(request.vram_bytes_max));
+  }
+  absl::StrAppend(&needs, size == 1 ? "; " : " on one node; ");
   if (most > 0) return absl::StrCat(needs, "the most there are: ", most, " on ", nearest->facts.name);
   return largest == 0
              ? absl::StrCat(needs, "there is no GPU")
@@ -187,7 +198,7 @@ MostFree FindMostFree(const Inventory& inventory, const JobRequest& request, Vra
                       const std::set<std::string>& avoid) {
   MostFree most;
   for (const auto& [name, books] : inventory.nodes()) {
-    const std::int64_t bytes = BytesNeeded(books.node->facts, request, mode, size);
+    const std::int64_t bytes = BytesToPlace(books.node->facts, request, mode, size);
     if (!books.usable || bytes <= 0 || avoid.contains(name)) continue;
     const auto count =
         static_cast<int>(std::count_if(books.gpus.begin(), books.gpus.end(), [&](const GpuBooks& gpu) {

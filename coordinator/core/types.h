@@ -84,6 +84,7 @@ struct JobRequest {
   Allocation allocation = Allocation::kAuto;
   int gpu_count = 0;  // of kMulti and kFsdp; 0 where the scheduler chooses
   VramMode vram_mode = VramMode::kAuto;
+  std::int64_t vram_bytes_max = 0;  // of each GPU; 0 = no limit
   bool operator==(const JobRequest&) const = default;
 };
 

@@ -32,7 +32,8 @@ void Fill(const core::AttemptRef& from, pb::AttemptRef* to) {
 }
 
 void Fill(const core::JobRequest& from, pb::JobRequest* to) {
-  const auto& [user, priority, model_name, reference, allocation, gpu_count, vram_mode] = from;
+  const auto& [user, priority, model_name, reference, allocation, gpu_count, vram_mode, vram_bytes_max] =
+      from;
   to->set_user(user);
   to->set_priority(priority);
   to->set_model_name(model_name);
@@ -40,6 +41,7 @@ void Fill(const core::JobRequest& from, pb::JobRequest* to) {
   to->set_allocation(ToProto(journal_words::kAllocations, allocation));
   to->set_gpu_count(gpu_count);
   to->set_vram_mode(ToProto(journal_words::kVramModes, vram_mode));
+  to->set_vram_bytes_max(vram_bytes_max);
 }
 
 void Fill(const core::MemoryReport& from, pb::MemoryReport* to) {
@@ -168,6 +170,7 @@ absl::StatusOr<core::Change> Read(const pb::JobAdded& from) {
       ToCore(journal_words::kAllocations, request.allocation(), "allocation", &to.request.allocation));
   to.request.gpu_count = request.gpu_count();
   OVI_RETURN_IF_ERROR(ReadVramMode(request.vram_mode(), &to.request.vram_mode));
+  to.request.vram_bytes_max = request.vram_bytes_max();
   to.spec = from.spec();
   to.warnings.assign(from.warnings().begin(), from.warnings().end());
   return to;

@@ -217,6 +217,7 @@ core::JobRequest RequestOf(const v1::JobSpec& spec) {
   request.model_name = spec.model_name();
   request.reference = spec.precision() == v1::PRECISION_REFERENCE;
   request.vram_mode = VramModeOf(spec.vram_mode());
+  request.vram_bytes_max = spec.max_vram_bytes();
   switch (spec.gpu_allocation()) {
     case v1::GPU_ALLOCATION_SINGLE:
       request.allocation = core::Allocation::kSingle;

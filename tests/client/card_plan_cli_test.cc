@@ -64,6 +64,14 @@ TEST_F(CardPlanTest, FailsWhenTheJobDoesNotFit) {
                              HasSubstr(" of 5.0 MiB on each GPU\n")));
 }
 
+TEST_F(CardPlanTest, KeepsToTheJobsOwnLimit) {
+  const OvictlRun run = home.Run(
+      {"plan", "--config", mini, "--set", "vram_mode=fp8", "--max-vram", "5MiB", "--gpu-memory", "1GiB"});
+  EXPECT_EQ(run.exit_code, 1);
+  EXPECT_THAT(run.out, HasSubstr("\na card: 1.0 GiB, of which this job may take 5.0 MiB: its max_vram\n"));
+  EXPECT_THAT(run.err, HasSubstr(" of 5.0 MiB on each GPU\n"));
+}
+
 TEST_F(CardPlanTest, DrawsIntoAFile) {
   const std::string path = home.folder() / "plan.svg";
   EXPECT_EQ(home.Run({"plan", "--config", mini, "--gpu", "4090", "--svg", path}).exit_code, 0);

@@ -54,6 +54,7 @@ seed: 18446744073709551615
 resolution: 704x1280
 duration: 1.5
 vram_mode: fp8_offload
+max_vram: 8GiB
 gpu_allocation: multi_4
 loras: [{path: style, strength: -0.5}]
 precision: as_executed
@@ -79,6 +80,7 @@ torch_cuda_max_threads_per_sm: 2048
   wanted.mutable_size()->set_width(1280);
   wanted.set_duration_seconds(1.5);
   wanted.set_vram_mode(v1::VRAM_MODE_FP8_OFFLOAD);
+  wanted.set_max_vram_bytes(std::int64_t{8} << 30);
   wanted.set_gpu_allocation(v1::GPU_ALLOCATION_MULTI);
   wanted.set_gpu_count(4);
   wanted.set_enable_lora(true);

@@ -74,13 +74,14 @@ TEST_F(SubmitTest, TakesAJobFile) {
 TEST_F(SubmitTest, TakesAPromptFromTheCommandLine) {
   ASSERT_EQ(home.Run({"submit", "a dog: \"woof\"", "--model", "mini-ovi"}).exit_code, 0);
   const std::string yaml = Write("job.yaml", "text_prompt: a cat\nseed: 7\n");
-  ASSERT_EQ(home.Run({"submit", "a cow", "--config", yaml}).exit_code, 0);
+  ASSERT_EQ(home.Run({"submit", "a cow", "--config", yaml, "--max-vram", "8GiB"}).exit_code, 0);
   const auto submits = cluster.submits();
   ASSERT_THAT(submits, SizeIs(2));
   EXPECT_EQ(submits[0].spec().text_prompt(), "a dog: \"woof\"");
   EXPECT_EQ(submits[0].spec().model_name(), "mini-ovi");
   EXPECT_EQ(submits[1].spec().text_prompt(), "a cow");
   EXPECT_EQ(submits[1].spec().seed(), 7u);
+  EXPECT_EQ(submits[1].spec().max_vram_bytes(), std::int64_t{8} << 30);
   EXPECT_NE(submits[0].request_id(), submits[1].request_id()) << "each invocation has an id of its own";
 }
 
@@ -152,6 +153,7 @@ TEST_F(SubmitTest, RefusesBadFilesBeforeAnythingIsSent) {
       {{"--config", "/nowhere.yaml"}, "ovictl: /nowhere.yaml: "},
       {{"--csv", "/nowhere.csv"}, "/nowhere.csv"},
       {{"--csv", good}, "--csv: must be the name of a .csv or .tsv file"},
+      {{"a cat", "--max-vram", "8"}, "--set max_vram: must be bytes from 1 MiB to 1024 TiB, such as 24GiB"},
       {{"a cat", "--set", "each_example_n_times=2"},
        "each_example_n_times: 2 videos of a prompt need a seed"},
       {{"a cat", "--set", "seed=1", "--set", "each_example_n_times=3", "--count-limit", "2"},

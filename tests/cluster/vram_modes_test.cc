@@ -86,6 +86,35 @@ TEST_F(VramModes, StandardIsRefusedWhereItDoesNotFitWithWhatWould) {
   EXPECT_TRUE(options.options(0).fits_now());
 }
 
+TEST_F(VramModes, AJobsOwnLimitIsKeptAndRefusedWithWhatWouldFit) {
+  v1::JobSpec spec = InMode(v1::VRAM_MODE_AUTO, 2);
+  spec.set_max_vram_bytes(14'000'000);
+  const v1::Job limited = cluster_.AwaitEnd(cluster_.Submit(spec));
+  ASSERT_EQ(limited.state(), v1::JOB_STATE_COMPLETED) << limited.error();
+  ExpectWithinPlan(limited, 2);
+  for (const v1::MemoryReport& memory : limited.attempts(0).memory()) {
+    EXPECT_LE(memory.device_bytes_planned(), spec.max_vram_bytes());
+  }
+
+  spec.set_gpu_allocation(v1::GPU_ALLOCATION_SINGLE);
+  spec.set_gpu_count(0);
+  grpc::ClientContext context;
+  v1::SubmitJobRequest request;
+  *request.mutable_spec() = spec;
+  v1::SubmitJobResponse response;
+  const grpc::Status status = cluster_.jobs().SubmitJob(&context, request, &response);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_THAT(status.error_message(),
+              testing::MatchesRegex("needs 1 GPU with 14.9 MiB in ultra_low, more than its max_vram, 13.4 "
+                                    "MiB; multi_2 or max_vram 156[0-9]+ .14.9 MiB. would fit"));
+
+  grpc::ClientContext bad_context;
+  request.mutable_spec()->set_max_vram_bytes(-1);
+  const grpc::Status bad = cluster_.jobs().SubmitJob(&bad_context, request, &response);
+  EXPECT_EQ(bad.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(bad.error_message(), testing::HasSubstr("spec.max_vram_bytes"));
+}
+
 TEST_F(VramModes, EachRunsOnTwoRanksWhenItIsAskedFor) {
   for (const v1::VramMode mode :
        {v1::VRAM_MODE_STANDARD, v1::VRAM_MODE_FP8, v1::VRAM_MODE_FP8_OFFLOAD, v1::VRAM_MODE_ULTRA_LOW}) {

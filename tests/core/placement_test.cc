@@ -305,6 +305,37 @@ TEST(Place, UsesNoWarmGroupThatIsDetachedTooSmallOrOnAFaultyGpu) {
   EXPECT_EQ(Place(state, Single(), {})->warm_group, "");
 }
 
+TEST(Place, TakesNoModeAndNoNumberOfRanksBeyondTheLimitOfAJob) {
+  State state;
+  AddNode(state, WithModes(Box("a", {24, 24, 24, 24})));
+  JobRequest request = Single();
+  request.vram_bytes_max = 6;
+  EXPECT_EQ(Place(state, request, {})->vram_mode, VramMode::kStandard) << "exactly";
+  request.vram_bytes_max = 5;
+  EXPECT_EQ(Place(state, request, {})->vram_mode, VramMode::kUltraLow);
+  EXPECT_FALSE(Place(state, In(VramMode::kStandard, request), {}));
+  request.vram_bytes_max = 2;
+  EXPECT_FALSE(Place(state, request, {}));
+  request.allocation = Allocation::kFsdp;
+  request.gpu_count = 0;
+  EXPECT_EQ(Place(state, In(VramMode::kStandard, request), {})->gpu_indices.size(), 4u)
+      << "whose share is 2 bytes";
+}
+
+TEST(Place, KeepsToTheLimitOfAJobOnEveryNode) {
+  State state;
+  AddNode(state, Box("a", {24}));
+  AddNode(state, Box("b", {24}));
+  for (MemoryNeed& need : state.nodes.at("a").facts.models[0].needs) need.as_executed_bytes = 8;
+  Occupy(state, Idle("g1-1", "a", {0}));
+  state.groups.at("g1-1").bytes_per_rank = 8;
+  JobRequest request = Single();
+  request.vram_bytes_max = 7;
+  const auto placement = Place(state, request, {});
+  ASSERT_TRUE(placement);
+  EXPECT_EQ(placement->node, "b") << "on a, its ranks would refuse it";
+}
+
 TEST(Place, UsesAWarmGroupForAnotherKindOfGroupWhereItsBytesAreEnough) {
   State state;
   AddNode(state, Box("a", {24, 24}));

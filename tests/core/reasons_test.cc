@@ -122,6 +122,24 @@ NodeFacts LargeWithModes(const std::string& name, const std::vector<std::int64_t
   return node;
 }
 
+TEST(CheckFitsEver, KeepsToTheLimitOfAJobAndSaysWhichWouldDo) {
+  State state;
+  AddNode(state, LargeWithModes("box-1", {16}));
+  JobRequest request = Request(Allocation::kSingle);
+  request.vram_bytes_max = 5 * kMiB;
+  EXPECT_EQ(Refusal(state, request), "") << "ultra_low";
+  EXPECT_EQ(Refusal(state, In(VramMode::kFp8, request)),
+            "needs 1 GPU with 9.0 MiB in fp8, more than its max_vram, 5.0 MiB; ultra_low or max_vram 9437184 "
+            "(9.0 MiB) would fit");
+  request.vram_bytes_max = 4 * kMiB;
+  EXPECT_EQ(Refusal(state, request),
+            "needs 1 GPU with 5.0 MiB in ultra_low, more than its max_vram, 4.0 MiB; max_vram 5242880 (5.0 "
+            "MiB) would fit");
+  state.nodes.at("box-1").facts.gpus[0].bytes_total = 3 * kMiB;
+  EXPECT_EQ(Refusal(state, request),
+            "needs 1 GPU with 5.0 MiB in ultra_low, more than its max_vram, 4.0 MiB");
+}
+
 TEST(CheckFitsEver, NamesTheModeThatWouldFit) {
   State state;
   AddNode(state, LargeWithModes("box-1", {8}));

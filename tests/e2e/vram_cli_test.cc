@@ -71,6 +71,14 @@ TEST(VramModes, ALimitIsKeptOrRefusedBeforeTheWork) {
   ASSERT_EQ(squeezed.run.exit_code, 0) << squeezed.run.err;
   EXPECT_LE(squeezed.clip["bytes_planned"], least);
   EXPECT_EQ(Generate(folder, "auto").clip["vram_mode"], "standard");
+
+  // The job may set it too; the command line wins.
+  const Outcome by_job = Generate(folder, "standard", {"--set", "max_vram=4MiB"});
+  EXPECT_EQ(by_job.run.exit_code, 1);
+  EXPECT_THAT(by_job.run.err, HasSubstr("of which 4.0 MiB are there"));
+  EXPECT_THAT(by_job.run.err, HasSubstr("the job's max_vram set this limit"));
+  EXPECT_EQ(Generate(folder, "standard", {"--set", "max_vram=4MiB", "--max-vram", "1GiB"}).clip["vram_mode"],
+            "standard");
 }
 
 TEST(VramModes, QuantisedModesContradictTheReference) {

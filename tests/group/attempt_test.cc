@@ -79,6 +79,14 @@ TEST(ResolveAttempt, SettlesTheClipWithinTheGroupsMemory) {
   const absl::StatusOr<AttemptRequest> squeezed = Resolve(run, std::nullopt, 1, "mini-ovi", one_less);
   ASSERT_TRUE(squeezed.ok()) << squeezed.status();
   EXPECT_LE(squeezed->plan.bytes_peak, one_less);
+
+  // A job's own limit is one as well, where it is the lower of the two.
+  run.mutable_spec()->set_max_vram_bytes(one_less);
+  const absl::StatusOr<AttemptRequest> limited = Resolve(run, std::nullopt);
+  ASSERT_TRUE(limited.ok()) << limited.status();
+  EXPECT_EQ(limited->plan.bytes_peak, squeezed->plan.bytes_peak);
+  run.mutable_spec()->set_max_vram_bytes(kPlenty);
+  EXPECT_EQ(Resolve(run, std::nullopt, 1, "mini-ovi", one_less)->plan.bytes_peak, squeezed->plan.bytes_peak);
   run.mutable_spec()->set_vram_mode(v1::VRAM_MODE_STANDARD);
   const absl::Status refused = Resolve(run, std::nullopt, 1, "mini-ovi", 4 << 20).status();
   EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted);

@@ -25,6 +25,7 @@ v1::JobSpec Full() {
   spec.mutable_size()->set_width(1280);
   spec.set_duration_seconds(10);
   spec.set_vram_mode(v1::VRAM_MODE_FP8_OFFLOAD);
+  spec.set_max_vram_bytes(std::int64_t{8} << 30);
   spec.set_gpu_allocation(v1::GPU_ALLOCATION_MULTI);
   spec.set_gpu_count(4);
   spec.set_enable_lora(true);
@@ -54,6 +55,7 @@ seed: 18446744073709551615
 resolution: "704x1280"
 duration: 10
 vram_mode: fp8_offload
+max_vram: 8GiB
 gpu_allocation: multi_4
 enable_lora: true
 loras: [{path: style, strength: 0.5}]
@@ -83,6 +85,7 @@ TEST(JobFromProto, MeansTheSameAsTheYaml) {
   EXPECT_EQ(proto->size, yaml->size);
   EXPECT_EQ(proto->duration_seconds, yaml->duration_seconds);
   EXPECT_EQ(proto->vram_mode, yaml->vram_mode);
+  EXPECT_EQ(proto->max_vram_bytes, yaml->max_vram_bytes);
   EXPECT_EQ(proto->gpu_allocation, yaml->gpu_allocation);
   EXPECT_EQ(proto->gpu_count, yaml->gpu_count);
   EXPECT_EQ(proto->enable_lora, yaml->enable_lora);

@@ -118,6 +118,12 @@ TEST(ParseJob, RefusesEachKeyOutOfRangeOrOfAnotherType) {
       {"model_name: .hidden", "model_name must be a model's name"},
       {"model_name: 5", "model_name must be text (in quotes"},
       {"vram_mode: low", "vram_mode must be one of auto, standard, fp8, fp8_offload, ultra_low, got \"low\""},
+      {"max_vram: 8",
+       "max_vram must be bytes from 1 MiB to 1024 TiB, such as 24GiB, \"600 MB\" or 629145600, got 8"},
+      {"max_vram: 0", "max_vram must be bytes from"},
+      {"max_vram: -1GiB", "max_vram must be bytes from"},
+      {"max_vram: 8 GiBi", "max_vram must be bytes from"},
+      {"max_vram: [8GiB]", "max_vram must be bytes from"},
       {"gpu_allocation: multi_1",
        "gpu_allocation must be one of auto, single, multi_N, fsdp, fsdp_N with N from 2 to 64"},
       {"gpu_allocation: multi_65", "gpu_allocation must be"},
@@ -171,6 +177,10 @@ TEST(ParseJob, AcceptsTheEndsOfEachRange) {
                            "each_example_n_times: 1000",
                            "resolution: 32x8192",
                            "resolution: [33, 101]",
+                           "max_vram: 1048576",
+                           "max_vram: 1 MiB",
+                           "max_vram: 1024 TiB",
+                           "max_vram:",
                            "gpu_allocation: multi_2",
                            "gpu_allocation: fsdp_64",
                            "image_path: ''",
@@ -198,6 +208,13 @@ TEST(ParseJob, RefusesPromptsThatSayNothingOrTooMuch) {
   EXPECT_EQ(error("- a\n"), "job.yaml:1: a job is a list of \"key: value\" lines");
   EXPECT_EQ(error("just text\n"), "job.yaml:1: a job is a list of \"key: value\" lines");
   EXPECT_TRUE(ParseJob("text_prompt: " + std::string(65'536, 'x'), "job.yaml", "", {}).ok());
+}
+
+TEST(ParseJob, TakesAMemoryLimitInAnyUnit) {
+  EXPECT_EQ(Accepted("seed: 1\n").max_vram_bytes, 0) << "none";
+  for (const char* line : {"max_vram: 8GiB\n", "max_vram: \"8 GiB\"\n", "max_vram: 8589934592\n"}) {
+    EXPECT_EQ(Accepted(line).max_vram_bytes, std::int64_t{8} << 30) << line;
+  }
 }
 
 TEST(ParseJob, MapsTheOldMemoryFlags) {
@@ -338,6 +355,7 @@ TEST(ParseJob, LetsOverridesWin) {
                {{"seed", "7"},
                 {"seed", "8"},
                 {"vram_mode", "standard"},
+                {"max_vram", "6GiB"},
                 {"gpu_allocation", "multi_4"},
                 {"video_frame_height_width", "[512, 992]"},
                 {"text_prompt", "A dog. Audio: bark"},
@@ -346,6 +364,7 @@ TEST(ParseJob, LetsOverridesWin) {
                 {"audio_negative_prompt", ""}});
   EXPECT_EQ(spec.seed, 8u);
   EXPECT_EQ(spec.vram_mode, VramMode::kStandard);
+  EXPECT_EQ(spec.max_vram_bytes, std::int64_t{6} << 30);
   EXPECT_EQ(spec.gpu_count, 4);
   EXPECT_EQ(spec.size, (Size{512, 992}));
   EXPECT_THAT(spec.prompts, ElementsAre(PromptItem{"A dog. Audio: bark", "b.png"}));

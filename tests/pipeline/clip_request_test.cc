@@ -102,7 +102,7 @@ TEST(ClipRequest, RefusesToCompressWhatIsToBeExact) {
 
 TEST(ClipRequest, PrefersTheJobsWishes) {
   JobSpec job;
-  job.video_negative_prompt = "";  // nothing is a wish too
+  job.video_negative_prompt.emplace();  // nothing is a wish too
   job.audio_negative_prompt = "hiss";
   job.seed = 7;
   job.sample_steps = 3;

@@ -96,6 +96,23 @@ TEST(PlanTable, TakesTheNearestModeThatFits) {
   EXPECT_THAT(less.reason, HasSubstr("of the modes that fit, its pictures are nearest to standard's"));
 }
 
+TEST(PlanTable, StaysWithinTheJobsOwnLimit) {
+  constexpr GpuRequest kEight{GpuAllocation::kMulti, 8};
+  const std::int64_t standard = RowOf(Table(Clip(), kEight, kPlenty), "standard multi_8").bytes_needed;
+  const auto limited = [&](std::int64_t bytes_max) {
+    return *MakePlanTable({.model = Mini(),
+                           .clip = Clip(),
+                           .gpus = kEight,
+                           .gpu_bytes = kGpuDriverBytes + standard,
+                           .bytes_max = bytes_max});
+  };
+  EXPECT_EQ(limited(kPlenty).bytes_max, standard) << "no more than the card has";
+  EXPECT_TRUE(RowOf(limited(standard), "standard multi_8").fits) << "exactly";
+  const PlanTable less = limited(standard - 1);
+  EXPECT_EQ(less.bytes_max, standard - 1);
+  EXPECT_FALSE(RowOf(less, "standard multi_8").fits);
+}
+
 TEST(PlanTable, TakesAsFewMoreGpusAsItCanWhereNoModeFits) {
   const std::int64_t least = RowOf(Table(Clip(), {}, kPlenty), "ultra_low single").bytes_needed;
   const PlanTable table = Table(Clip(), {}, least - 1);

@@ -83,7 +83,7 @@ class Run {
 
   absl::Status All() {
     const std::unique_ptr<Backend> backend = MakeCpuBackend();
-    const std::int64_t bytes = options_.memory_bytes > 0 ? options_.memory_bytes : AvailableMemory() / 10 * 9;
+    const std::int64_t bytes = limit_bytes() > 0 ? limit_bytes() : AvailableMemory() / 10 * 9;
     OVI_ASSIGN_OR_RETURN(engine_, Engine::Create(*backend, bytes, plan_.model));
     settler_ = std::make_unique<ClipSettler>(engine_->model(), bytes);
     // Whether all of them fit, before the first one is computed.
@@ -102,6 +102,10 @@ class Run {
     return absl::OkStatus();
   }
 
+  // The limit that the user has set, 0 for none: the command line wins over the job.
+  std::int64_t limit_bytes() const {
+    return options_.memory_bytes > 0 ? options_.memory_bytes : plan_.job.max_vram_bytes;
+  }
   // How far it came: the clips before title().index are finished.
   const ClipTitle& title() const { return title_; }
 
@@ -173,8 +177,12 @@ int RunGenerate(const GenerateOptions& options) {
                                   run.title().count == 1 ? " video" : " videos", " finished"));
     return kExitInterrupted;
   }
-  const bool limited = absl::IsResourceExhausted(status) && options.memory_bytes > 0;
-  reporter->Failed(absl::StrCat(status.message(), limited ? "; --max-vram set this limit" : ""));
+  std::string words(status.message());
+  if (absl::IsResourceExhausted(status) && run.limit_bytes() > 0) {
+    absl::StrAppend(&words, options.memory_bytes > 0 ? "; --max-vram" : "; the job's max_vram",
+                    " set this limit");
+  }
+  reporter->Failed(words);
   return kExitFailed;
 }
 

@@ -14,7 +14,7 @@ struct GenerateOptions {
   std::vector<std::string> sets;  // --set key=value
   std::string noise;              // --noise: safetensors with video_noise and audio_noise
   std::string dump;               // --dump: safetensors to write latents, pixels and samples to
-  std::int64_t memory_bytes = 0;  // --max-vram; 0 for nine tenths of what is free
+  std::int64_t memory_bytes = 0;  // --max-vram; 0 for the job's max_vram, else nine tenths of what is free
   int threads = 0;                // --threads; 0 for all cores
   bool json = false;
 };

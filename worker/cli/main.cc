@@ -45,7 +45,8 @@ CLI::App* AddGenerateCommand(CLI::App& app, ovi::GenerateOptions& options) {
   command->add_option("--out", options.out, "folder for the MP4, its poster and its contact sheet");
   command
       ->add_option("--max-vram,--max-memory", options.memory_bytes,
-                   "memory for weights and activations, e.g. 8GiB (default: 90 % of what is free)")
+                   "memory for weights and activations, e.g. 8GiB (default: the job's max_vram, else 90 % of "
+                   "what is free)")
       ->transform(CLI::AsSizeValue(false))
       ->check([](const std::string& bytes) {
         return bytes == "0" || bytes.starts_with('-') ? "must be more than 0 bytes" : std::string();

@@ -28,8 +28,10 @@ absl::StatusOr<AttemptRequest> ResolveAttempt(const v1::RunAttempt& run, const A
                                        .heads = static_cast<int>(place.model.fusion.video.heads),
                                        .two_passes = request.clip.needs_negative_pass(),
                                        .shares = place.shares}));
-  OVI_ASSIGN_OR_RETURN(SettledClip settled, place.settler.Settle(request.clip, {.topology = request.topology,
-                                                                                .shares = place.shares}));
+  OVI_ASSIGN_OR_RETURN(
+      SettledClip settled,
+      place.settler.Settle(request.clip, {.topology = request.topology, .shares = place.shares},
+                           request.job.max_vram_bytes));
   request.clip = std::move(settled.clip);
   request.plan = std::move(settled.plan);
   return request;

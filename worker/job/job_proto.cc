@@ -11,6 +11,7 @@
 #include "base/status.h"
 #include "base/text.h"
 #include "worker/job/model_choice.h"
+#include "worker/job/vram_bytes.h"
 
 namespace ovi {
 namespace {
@@ -119,6 +120,9 @@ void CheckGpus(const v1::JobSpec& spec, Checker& check) {
   check.Word("vram_mode", spec.vram_mode(), v1::VramMode_IsValid(spec.vram_mode()));
   if (spec.precision() == v1::PRECISION_REFERENCE && spec.vram_mode() > v1::VRAM_MODE_STANDARD) {
     check.Fail("vram_mode", "must be standard or auto with precision reference, which computes in fp32");
+  }
+  if (spec.max_vram_bytes() != 0) {
+    check.Integer("max_vram_bytes", spec.max_vram_bytes(), kVramBytesMin, kVramBytesMax);
   }
   const v1::GpuAllocation allocation = spec.gpu_allocation();
   check.Word("gpu_allocation", allocation, v1::GpuAllocation_IsValid(allocation));
@@ -261,6 +265,7 @@ absl::StatusOr<JobSpec> JobFromProto(const v1::JobSpec& spec) {
   job.prompts.push_back({.text = spec.text_prompt(), .image_path = ""});
   ReadSampling(spec, job);
   job.vram_mode = VramModeOf(spec.vram_mode());
+  job.max_vram_bytes = spec.max_vram_bytes();
   job.gpu_allocation = AllocationOf(spec.gpu_allocation());
   job.gpu_count = job.gpu_allocation == GpuAllocation::kSingle ? 1 : spec.gpu_count();
   job.enable_lora = spec.enable_lora();

@@ -25,6 +25,9 @@ std::vector<v1::FieldViolation> CheckJobSpec(const v1::JobSpec& spec);
 // INVALID_ARGUMENT with the first violation.
 absl::StatusOr<JobSpec> JobFromProto(const v1::JobSpec& spec);
 
+// As of a JobSpec (job_spec.h).
+bool WantsLowRank(const v1::JobSpec& spec);
+
 // UNSPECIFIED, or a number that nobody knows, is kAuto.
 VramMode VramModeOf(v1::VramMode mode);
 v1::VramMode ToProto(VramMode mode);

@@ -78,6 +78,7 @@ struct JobSpec {
   std::optional<double> duration_seconds;
 
   VramMode vram_mode = VramMode::kAuto;
+  std::int64_t max_vram_bytes = 0;  // of each GPU at most; 0 = no limit, else kVramBytesMin..kVramBytesMax
   GpuAllocation gpu_allocation = GpuAllocation::kAuto;
   int gpu_count = 0;            // see GpuRequest
   bool enable_lora = false;     // true with no `loras`: low-rank compressed weights

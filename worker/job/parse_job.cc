@@ -14,6 +14,7 @@
 #include "worker/job/legacy.h"
 #include "worker/job/model_choice.h"
 #include "worker/job/prompts.h"
+#include "worker/job/vram_bytes.h"
 
 namespace ovi {
 namespace {
@@ -204,6 +205,8 @@ absl::StatusOr<JobSpec> ParseJob(std::string_view yaml_text, std::string_view so
   OVI_RETURN_IF_ERROR(ReadModel(settings, spec, size_warnings));
   OVI_RETURN_IF_ERROR(ReadSampling(settings, spec));
   OVI_ASSIGN_OR_RETURN(spec.vram_mode, ReadVramMode(settings));
+  OVI_ASSIGN_OR_RETURN(const auto max_vram, settings.Get("max_vram", YamlVramBytes));
+  spec.max_vram_bytes = max_vram.value_or(0);
   OVI_ASSIGN_OR_RETURN(const GpuRequest gpus, ReadGpuRequest(settings));
   spec.gpu_allocation = gpus.allocation;
   spec.gpu_count = gpus.gpu_count;

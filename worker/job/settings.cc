@@ -44,6 +44,7 @@ constexpr Key kKeys[] = {
     {"fp8", Form::kScalar, "vram_mode"},
     {"cpu_offload", Form::kScalar, "vram_mode"},
     {"qint8", Form::kScalar, "vram_mode"},
+    {"max_vram", Form::kScalar},
     {"gpu_allocation", Form::kText},
     {"sp_size", Form::kScalar, "gpu_allocation"},
     {"use_fsdp", Form::kScalar, "gpu_allocation"},

@@ -18,8 +18,10 @@ class ClipSettler {
  public:
   ClipSettler(const ModelFolder& model, std::int64_t bytes_max) : model_(model), bytes_max_(bytes_max) {}
 
-  // As SettleClip. A failure is not remembered.
-  absl::StatusOr<SettledClip> Settle(const ClipRequest& clip, const PlannedRank& rank = {});
+  // As SettleClip, within the limit and `clip_bytes_max`, a clip's own (0 = it has none). A failure is not
+  // remembered.
+  absl::StatusOr<SettledClip> Settle(const ClipRequest& clip, const PlannedRank& rank = {},
+                                     std::int64_t clip_bytes_max = 0);
 
  private:
   struct Found {

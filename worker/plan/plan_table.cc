@@ -35,7 +35,9 @@ struct Choice {
 class Planner {
  public:
   explicit Planner(const PlanTableRequest& request)
-      : request_(request), bytes_max_(std::max<std::int64_t>(request.gpu_bytes - kGpuDriverBytes, 1)) {}
+      : request_(request), bytes_max_(std::max<std::int64_t>(request.gpu_bytes - kGpuDriverBytes, 1)) {
+    if (request.bytes_max > 0) bytes_max_ = std::min(bytes_max_, request.bytes_max);
+  }
 
   absl::StatusOr<const PlanRow*> Row(const Choice& choice) {
     if (const auto found = rows_.find(choice); found != rows_.end()) return &found->second;
@@ -100,7 +102,7 @@ class Planner {
   }
 
   const PlanTableRequest& request_;
-  const std::int64_t bytes_max_;
+  std::int64_t bytes_max_;
   std::map<Choice, PlanRow, Order> rows_;
   std::map<std::string, UnitBytes> unit_bytes_;
 };

@@ -25,6 +25,7 @@ struct PlanTableRequest {
   const ClipRequest& clip;        // as ResolveClip makes it
   GpuRequest gpus;                // of the job
   std::int64_t gpu_bytes = 0;     // memory of a card; all cards are alike
+  std::int64_t bytes_max = 0;     // that the job may take of it; 0 = all that plans leave it
   const GpuModel* gpu = nullptr;  // for times; null where only the memory is known
   bool all = false;               // every mode on 1, 2, 4 and 8 GPUs
   // So many rows are planned; its error ends the planning and is returned. May be empty.
