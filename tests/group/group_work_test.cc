@@ -301,6 +301,8 @@ TEST(GroupRanks, TwoComputeWithTheCompressedWeightsThatOneMade) {
   const std::map<std::string, std::string> one = Made(1, spec, "");
   EXPECT_EQ(cache.Files(".safetensors").size(), 1u);
   ExpectSameClip(one, Made(2, spec, ""));
+  spec.set_gpu_allocation(v1::GPU_ALLOCATION_FSDP);
+  ExpectSameClip(one, Made(2, spec, ""));
   EXPECT_EQ(cache.Files(".safetensors").size(), 1u);
   unsetenv("OVI_CACHE_DIR");
   EXPECT_NE(one.at("12/1/poster.png"), Made(1, MiniJobSpec(3), "").at("12/1/poster.png"));

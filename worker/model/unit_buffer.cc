@@ -27,7 +27,10 @@ absl::Status LayOutUnit(const Runtime& runtime, const FusionConfig& config, cons
                         std::optional<UnitRange> range, FusionParams& params) {
   Arena arena(BlockIn(room));
   ParamLoader loader({runtime.backend, runtime.stream, arena}, source, format);
-  loader.FillOnly(range ? room.data + range->begin : nullptr, range ? room.data + range->end : nullptr);
+  // In a plan it fills nothing as it is, and must not begin to: there is nothing to read.
+  if (runtime.backend.ReadsUploads()) {
+    loader.FillOnly(range ? room.data + range->begin : nullptr, range ? room.data + range->end : nullptr);
+  }
   return LoadFusionUnit(loader, config, unit, params);
 }
 
