@@ -162,6 +162,10 @@ struct MemoryNeed {
   VramMode vram_mode = VramMode::kStandard;  // never kAuto
   std::int64_t as_executed_bytes = 0;
   std::int64_t reference_bytes = 0;
+  std::int64_t low_rank_bytes = 0;  // 0 = not known: as_executed_bytes
+  // Beyond which a rank has no use for more; 0 = not known.
+  std::int64_t as_executed_bytes_useful = 0;
+  std::int64_t low_rank_bytes_useful = 0;
   bool operator==(const MemoryNeed&) const = default;
 };
 

@@ -71,8 +71,10 @@ absl::StatusOr<core::ModelFacts> ParseModel(const v1::ModelInfo& model) {
     if (need.world_size() < 1 || need.world_size() > kGpusMax) {
       return wrong(absl::StrCat("world_size must be 1..", kGpusMax, ", got ", need.world_size()));
     }
-    if (need.as_executed_bytes() < 0 || need.reference_bytes() < 0)
+    if (std::min({need.as_executed_bytes(), need.reference_bytes(), need.low_rank_bytes(),
+                  need.as_executed_bytes_useful(), need.low_rank_bytes_useful()}) < 0) {
       return wrong("bytes must not be negative");
+    }
     if (!v1::VramMode_IsValid(need.vram_mode())) continue;  // of an agent that knows more of them
     if (need.vram_mode() == v1::VRAM_MODE_AUTO) return wrong("vram_mode must be one, not auto");
     const VramMode mode =
@@ -84,7 +86,10 @@ absl::StatusOr<core::ModelFacts> ParseModel(const v1::ModelInfo& model) {
                          .fsdp = need.fsdp(),
                          .vram_mode = mode,
                          .as_executed_bytes = need.as_executed_bytes(),
-                         .reference_bytes = need.reference_bytes()});
+                         .reference_bytes = need.reference_bytes(),
+                         .low_rank_bytes = need.low_rank_bytes(),
+                         .as_executed_bytes_useful = need.as_executed_bytes_useful(),
+                         .low_rank_bytes_useful = need.low_rank_bytes_useful()});
   }
   return out;
 }

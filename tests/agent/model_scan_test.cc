@@ -37,6 +37,9 @@ class ModelScanTest : public testing::Test {
                   needs[0].set_world_size(1);
                   needs[0].set_as_executed_bytes(100);
                   needs[0].set_reference_bytes(200);
+                  needs[0].set_low_rank_bytes(50);
+                  needs[0].set_as_executed_bytes_useful(300);
+                  needs[0].set_low_rank_bytes_useful(150);
                   needs[1].set_world_size(2);
                   needs[1].set_fsdp(true);
                   needs[1].set_vram_mode(v1::VRAM_MODE_ULTRA_LOW);
@@ -72,6 +75,13 @@ TEST_F(ModelScanTest, ListsModelsByName) {
   EXPECT_TRUE(IsSha256Hex(models[0].weights_sha256()));
   EXPECT_EQ(models[0].config_sha256(), models[1].config_sha256()) << "the same files";
   EXPECT_EQ(needs_computed, 1) << "and so the same need";
+  for (const v1::MemoryNeed& need :
+       {Scan()[0].memory_needs(0), models[0].memory_needs(0)}) {  // kept, and new
+    EXPECT_EQ(need.low_rank_bytes(), 50);
+    EXPECT_EQ(need.as_executed_bytes_useful(), 300);
+    EXPECT_EQ(need.low_rank_bytes_useful(), 150);
+  }
+  EXPECT_EQ(needs_computed, 1);
 }
 
 TEST_F(ModelScanTest, ComputesAgainOnlyWhatHasChanged) {

@@ -15,6 +15,7 @@
 #include "worker/pipeline/clip_metadata.h"
 #include "worker/pipeline/engine.h"
 #include "worker/pipeline/unit_folder.h"
+#include "worker/pipeline/weights_form.h"
 #include "worker/plan/clip_plan.h"
 #include "worker/weights/safetensors_writer.h"
 

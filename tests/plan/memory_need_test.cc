@@ -250,6 +250,58 @@ TEST(MemoryNeedsOf, HasOneForEveryModeOfEveryGroup) {
   EXPECT_EQ(bytes[std::pair(1, false)][VramMode::kUltraLow], plan->bytes_peak);
 }
 
+// Within the need a clip of the largest frames settles, and what is of use is where more changes nothing. Of
+// the original, where weights are what counts; the small model takes most where it decodes.
+TEST(MemoryNeedsOf, SaysWhatTheLowRankFormTakesAndHowMuchIsOfUse) {
+  const absl::StatusOr<ModelFolder> original = OpenModelConfig(OVI_SOURCE_DIR "/configs/models/720x720_5s");
+  ASSERT_TRUE(original.ok()) << original.status();
+  const struct {
+    ModelFolder model;
+    int gpus;
+    std::int64_t low_rank;
+  } rows[] = {{Mini(), 2, 16}, {*original, 1, kDefaultRank}};
+  for (const auto& row : rows) {
+    const auto needs = MemoryNeedsOf(row.model, row.gpus, {}, row.low_rank);
+    ASSERT_TRUE(needs.ok()) << needs.status();
+    for (const ModelMemoryNeed& need : *needs) {
+      for (const std::int64_t low_rank : {std::int64_t{0}, row.low_rank}) {
+        SCOPED_TRACE(testing::Message() << row.model.spec.name << " " << ToString(need.vram_mode) << " "
+                                        << need.world_size << " " << need.fsdp << " " << low_rank);
+        const std::int64_t bytes = low_rank > 0 ? need.low_rank_bytes : need.as_executed_bytes;
+        const std::int64_t useful = low_rank > 0 ? need.low_rank_bytes_useful : need.as_executed_bytes_useful;
+        const GpuRequest gpus{.allocation = need.fsdp ? GpuAllocation::kFsdp : GpuAllocation::kAuto};
+        const auto heads = static_cast<int>(row.model.fusion.video.heads);
+        const auto topology = ChooseTopology({.world_size = need.world_size, .gpus = gpus, .heads = heads});
+        ASSERT_TRUE(topology.ok()) << topology.status();
+        JobSpec job;
+        job.sample_steps = 1;
+        job.vram_mode = need.vram_mode;
+        job.enable_lora = low_rank > 0;
+        const auto clip = ResolveClip(job, {.text = "rain"}, 0, row.model, std::nullopt, row.low_rank);
+        ASSERT_TRUE(clip.ok()) << clip.status();
+        const auto plan = [&](std::int64_t bytes_max) {
+          const auto settled = SettleClip(row.model, *clip, {.topology = *topology}, bytes_max);
+          EXPECT_TRUE(settled.ok()) << settled.status();
+          return settled.ok() ? settled->plan : MemoryPlan{};
+        };
+        const bool streams = LeastMemoryOf(need.vram_mode).streamed && !need.fsdp;
+        if (!streams) {
+          EXPECT_EQ(useful, bytes) << "nothing is left out";
+        }
+        if (!streams && low_rank == 0) continue;  // CoversBothModes and others have it
+        const MemoryPlan least = plan(bytes);
+        if (!streams) continue;
+        const MemoryPlan most = plan(useful);
+        EXPECT_EQ(PlannedBytes(most, Stage::kDenoise), PlannedBytes(plan(2 * useful), Stage::kDenoise));
+        EXPECT_LE(most.host_bytes, least.host_bytes);
+        if (useful > bytes) {
+          EXPECT_LT(most.host_bytes, least.host_bytes) << "of use, since less streams";
+        }
+      }
+    }
+  }
+}
+
 TEST(AllGetHeads, WhereTheSlowestGetsOneBesideTheFastest) {
   EXPECT_TRUE(AllGetHeads(8, 4, {}));
   EXPECT_TRUE(AllGetHeads(8, 1, {100, 1}));

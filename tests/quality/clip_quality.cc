@@ -30,6 +30,7 @@
 #include "worker/media/contact_sheet.h"
 #include "worker/pipeline/engine.h"
 #include "worker/pipeline/low_rank_weights.h"
+#include "worker/pipeline/weights_form.h"
 
 namespace ovi {
 namespace {

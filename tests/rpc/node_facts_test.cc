@@ -32,11 +32,20 @@ TEST(ParseHello, TakesWhatAnAgentSays) {
   need.set_fsdp(true);
   need.set_as_executed_bytes(9);
   need.set_reference_bytes(18);
+  need.set_low_rank_bytes(5);
+  need.set_as_executed_bytes_useful(12);
+  need.set_low_rank_bytes_useful(7);
   const absl::StatusOr<core::NodeConnected> event = ParseHello(hello);
   ASSERT_TRUE(event.ok()) << event.status();
   EXPECT_EQ(event->facts.gpus.size(), 2U);
   EXPECT_TRUE(event->facts.gpus[1].faulty);
-  const core::MemoryNeed wanted{.world_size = 2, .fsdp = true, .as_executed_bytes = 9, .reference_bytes = 18};
+  const core::MemoryNeed wanted{.world_size = 2,
+                                .fsdp = true,
+                                .as_executed_bytes = 9,
+                                .reference_bytes = 18,
+                                .low_rank_bytes = 5,
+                                .as_executed_bytes_useful = 12,
+                                .low_rank_bytes_useful = 7};
   EXPECT_EQ(event->facts.models[0].needs, std::vector<core::MemoryNeed>{wanted})
       << "an agent that knows no modes speaks of standard";
   EXPECT_EQ(event->groups[0].group, "g1-1");
@@ -82,6 +91,12 @@ TEST(ParseHello, RefusesFactsThatCannotBe) {
          v1::MemoryNeed& need = *h.add_models()->add_memory_needs();
          need.set_world_size(1);
          need.set_reference_bytes(-1);
+       },
+       absl::StatusCode::kInvalidArgument},
+      {[](v1::NodeHello& h) {
+         v1::MemoryNeed& need = *h.add_models()->add_memory_needs();
+         need.set_world_size(1);
+         need.set_low_rank_bytes_useful(-1);
        },
        absl::StatusCode::kInvalidArgument},
       {[](v1::NodeHello& h) {

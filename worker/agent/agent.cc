@@ -20,6 +20,7 @@
 #include "worker/agent/agent_setup.h"
 #include "worker/job/job_proto.h"
 #include "worker/pipeline/check_weights.h"
+#include "worker/pipeline/weights_form.h"
 #include "worker/plan/memory_need.h"
 
 namespace ovi {
@@ -42,7 +43,9 @@ constexpr std::int64_t kLogBytesMax = 1 << 20;
 absl::StatusOr<std::vector<v1::MemoryNeed>> NeedsOf(const ModelFolder& model, int gpus,
                                                     const std::vector<int>& shares) {
   OVI_RETURN_IF_ERROR(CheckWeights(model));  // plans follow from the configuration and read no file
-  OVI_ASSIGN_OR_RETURN(const std::vector<ModelMemoryNeed> needs, MemoryNeedsOf(model, gpus, shares));
+  OVI_ASSIGN_OR_RETURN(const std::int64_t low_rank, LowRankOf(model));
+  OVI_ASSIGN_OR_RETURN(const std::vector<ModelMemoryNeed> needs,
+                       MemoryNeedsOf(model, gpus, shares, low_rank));
   std::vector<v1::MemoryNeed> out;
   for (const ModelMemoryNeed& need : needs) {
     v1::MemoryNeed& told = out.emplace_back();
@@ -51,6 +54,9 @@ absl::StatusOr<std::vector<v1::MemoryNeed>> NeedsOf(const ModelFolder& model, in
     told.set_vram_mode(ToProto(need.vram_mode));
     told.set_as_executed_bytes(need.as_executed_bytes);
     told.set_reference_bytes(need.reference_bytes);
+    told.set_low_rank_bytes(need.low_rank_bytes);
+    told.set_as_executed_bytes_useful(need.as_executed_bytes_useful);
+    told.set_low_rank_bytes_useful(need.low_rank_bytes_useful);
   }
   return out;
 }

@@ -87,7 +87,8 @@ absl::StatusOr<WeightsDigest> HashWeights(const ModelFolder& model) {
 using Cache = std::map<std::string, std::vector<v1::MemoryNeed>>;
 
 std::string CacheKey(const v1::ModelInfo& model, const std::string& gpus) {
-  return absl::StrCat(OVI_VERSION, " modes ", model.config_sha256(), " ", model.weights_sha256(), " ", gpus);
+  return absl::StrCat(OVI_VERSION, " low rank, useful ", model.config_sha256(), " ", model.weights_sha256(),
+                      " ", gpus);
 }
 
 // A cache that cannot be read is an empty one.
@@ -105,6 +106,9 @@ Cache ReadCache(const std::string& path) {
         entry.set_vram_mode(static_cast<v1::VramMode>(need.at("vram_mode").get<int>()));
         entry.set_as_executed_bytes(need.at("as_executed_bytes").get<std::int64_t>());
         entry.set_reference_bytes(need.at("reference_bytes").get<std::int64_t>());
+        entry.set_low_rank_bytes(need.at("low_rank_bytes").get<std::int64_t>());
+        entry.set_as_executed_bytes_useful(need.at("as_executed_bytes_useful").get<std::int64_t>());
+        entry.set_low_rank_bytes_useful(need.at("low_rank_bytes_useful").get<std::int64_t>());
       }
     }
   } catch (const nlohmann::json::exception&) {
@@ -122,7 +126,10 @@ absl::Status WriteCache(const std::string& path, const Cache& cache) {
                            {"fsdp", need.fsdp()},
                            {"vram_mode", static_cast<int>(need.vram_mode())},
                            {"as_executed_bytes", need.as_executed_bytes()},
-                           {"reference_bytes", need.reference_bytes()}});
+                           {"reference_bytes", need.reference_bytes()},
+                           {"low_rank_bytes", need.low_rank_bytes()},
+                           {"as_executed_bytes_useful", need.as_executed_bytes_useful()},
+                           {"low_rank_bytes_useful", need.low_rank_bytes_useful()}});
     }
   }
   const std::string text = json.dump(2) + "\n";

@@ -18,6 +18,7 @@
 #include "worker/pipeline/check_weights.h"
 #include "worker/pipeline/loras.h"
 #include "worker/pipeline/low_rank_weights.h"
+#include "worker/pipeline/weights_form.h"
 
 namespace ovi {
 namespace {

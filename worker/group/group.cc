@@ -23,7 +23,7 @@
 #include "worker/group/mpi_session.h"
 #include "worker/parallel/mpi_communicator.h"
 #include "worker/pipeline/check_weights.h"
-#include "worker/pipeline/low_rank_weights.h"
+#include "worker/pipeline/weights_form.h"
 #include "worker/plan/clip_settler.h"
 
 namespace ovi {

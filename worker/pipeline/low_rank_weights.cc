@@ -1,16 +1,13 @@
 #include "worker/pipeline/low_rank_weights.h"
 
-#include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <optional>
-#include <vector>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "worker/pipeline/weights_form.h"
 #include "worker/weights/open_weights.h"
-#include "worker/weights/tensor_table.h"
 
 namespace ovi {
 namespace {
@@ -18,11 +15,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr double kSecondsMax = 60;  // that a job may wait for
-
-bool IsCompressed(const WeightSource& source) {
-  const std::vector<TensorInfo> list = source.List();
-  return std::any_of(list.begin(), list.end(), [](const TensorInfo& info) { return info.rank > 0; });
-}
 
 // For downloaded weights, the configuration's folder is the model's name.
 std::string ConvertCommand(const ModelFolder& model) {
@@ -37,22 +29,10 @@ std::string ConvertCommand(const ModelFolder& model) {
 
 }  // namespace
 
-absl::StatusOr<std::int64_t> LowRankOf(const ModelFolder& model) {
-  OVI_ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> source, OpenWeights(model.fusion_weights));
-  if (!IsCompressed(*source)) return kDefaultRank;
-  const auto found = source->metadata().find(std::string(kRankKey));
-  const std::string text = found == source->metadata().end() ? "" : found->second;
-  std::int64_t rank = 0;
-  if (absl::SimpleAtoi(text, &rank) && rank >= 1 && rank <= kRankMax) return rank;
-  return absl::InvalidArgumentError(absl::StrCat(source->path(), ": metadata ", std::string(kRankKey),
-                                                 " must be 1 to ", kRankMax, ", got \"", Printable(text),
-                                                 "\""));
-}
-
 absl::StatusOr<std::string> FindLowRankWeights(const ModelFolder& model, const std::string& cache_dir,
                                                const QuantiseProgress& progress) {
   OVI_ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> source, OpenWeights(model.fusion_weights));
-  if (IsCompressed(*source)) return model.fusion_weights;
+  if (IsLowRank(*source)) return model.fusion_weights;
   const QuantiseRequest request{.source_path = model.fusion_weights, .format = QuantisedFormat::kLowRank};
   OVI_ASSIGN_OR_RETURN(const std::optional<std::string> found, FindQuantised(request, cache_dir));
   if (found) return *found;

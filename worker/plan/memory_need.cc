@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <iterator>
+#include <limits>
 #include <map>
 #include <memory>
 #include <numeric>
@@ -12,6 +13,7 @@
 #include <utility>
 
 #include "base/status.h"
+#include "worker/model/streamed_weights.h"
 #include "worker/model/video_vae_layout.h"
 #include "worker/pipeline/math/resolution.h"
 
@@ -109,6 +111,9 @@ struct ClipKind {
   PrecisionPolicy policy = PrecisionPolicy::kAsExecuted;
   Mode mode = Mode::kT2v;
   VramMode vram_mode = VramMode::kStandard;
+  std::int64_t low_rank = 0;  // of the low-rank form; 0 = matrices as the mode has them
+
+  MemoryLayout memory() const { return LeastMemoryOf(vram_mode, low_rank); }
 };
 
 absl::StatusOr<MemoryPlan> PlanFrame(const ModelFolder& model, const ClipKind& kind, const Frame& frame,
@@ -125,7 +130,7 @@ absl::StatusOr<MemoryPlan> PlanFrame(const ModelFolder& model, const ClipKind& k
       ResolveClip(job, {.text = "a"}, 0, model,
                   kind.mode == Mode::kI2v ? std::optional<FrameSize>(frame.asked) : std::nullopt));
   // What SettleClip leaves to streamed weights without a limit is below the peak that there is anyway.
-  clip.memory = LeastMemoryOf(kind.vram_mode);
+  clip.memory = kind.memory();
   return PlanClip(model, clip, rank);
 }
 
@@ -188,36 +193,71 @@ absl::StatusOr<std::vector<PlannedRank>> FirstRanks(int heads, int ranks, bool f
   return planned;
 }
 
+// That a rank takes at most in each stage.
+struct StagePeaks {
+  std::int64_t encode = 0;
+  std::int64_t denoise = 0;
+  std::int64_t decode = 0;
+
+  std::int64_t most() const { return std::max({encode, denoise, decode}); }
+};
+
 // PlanModel's peaks, for many kinds of groups.
 class NeedPlanner {
  public:
-  static absl::StatusOr<NeedPlanner> Make(const ModelFolder& model) {
-    NeedPlanner planner(model);
+  static absl::StatusOr<NeedPlanner> Make(const ModelFolder& model, std::int64_t low_rank) {
+    NeedPlanner planner(model, low_rank);
     OVI_ASSIGN_OR_RETURN(planner.frames_[Mode::kT2v], FramesOf(model.spec, Mode::kT2v));
     OVI_ASSIGN_OR_RETURN(planner.frames_[Mode::kI2v], FramesOf(model.spec, Mode::kI2v));
     return planner;
   }
 
   // Of the one of these ranks, and of t2v and i2v, that takes most.
-  absl::StatusOr<std::int64_t> BytesOf(PrecisionPolicy policy, VramMode vram_mode,
-                                       const std::vector<PlannedRank>& ranks) {
-    std::int64_t bytes = 0;
+  absl::StatusOr<StagePeaks> PeaksOf(PrecisionPolicy policy, VramMode vram_mode,
+                                     const std::vector<PlannedRank>& ranks) {
+    StagePeaks peaks;
     for (const PlannedRank& rank : ranks) {
       for (const auto& [mode, frames] : frames_) {
         const ClipKind kind{.policy = policy, .mode = mode, .vram_mode = vram_mode};
         OVI_ASSIGN_OR_RETURN(const MemoryPlan plan, PlanFrame(model_, kind, MostPixels(frames), rank));
         OVI_ASSIGN_OR_RETURN(const std::int64_t decoded, DecodedBytes(kind, rank));
-        bytes = std::max({bytes, plan.bytes_peak, decoded});
+        peaks.encode = std::max(peaks.encode, PlannedBytes(plan, Stage::kEncode));
+        peaks.denoise = std::max(peaks.denoise, PlannedBytes(plan, Stage::kDenoise));
+        peaks.decode = std::max({peaks.decode, PlannedBytes(plan, Stage::kDecode), decoded});
         if (rank.topology.world_size < 3) continue;
         OVI_ASSIGN_OR_RETURN(const std::int64_t in_the_middle, DecodedBytes(kind, InTheMiddle(rank)));
-        bytes = std::max(bytes, in_the_middle);
+        peaks.decode = std::max(peaks.decode, in_the_middle);
+      }
+    }
+    return peaks;
+  }
+
+  // That denoising takes at most with weights in the low-rank form, which no other stage knows.
+  absl::StatusOr<std::int64_t> LowRankDenoise(VramMode vram_mode, const std::vector<PlannedRank>& ranks) {
+    std::int64_t bytes = 0;
+    for (const PlannedRank& rank : ranks) {
+      for (const auto& [mode, frames] : frames_) {
+        const ClipKind kind{.mode = mode, .vram_mode = vram_mode, .low_rank = low_rank_};
+        OVI_ASSIGN_OR_RETURN(const MemoryPlan plan, PlanFrame(model_, kind, MostPixels(frames), rank));
+        bytes = std::max(bytes, PlannedBytes(plan, Stage::kDenoise));
       }
     }
     return bytes;
   }
 
+  // What denoising in a mode that streams adds to its least when all weights are on the device.
+  absl::StatusOr<std::int64_t> BytesStreamed(const MemoryLayout& memory) {
+    const NumberFormat format = ClipRequest{.memory = memory}.fusion_format();
+    OVI_ASSIGN_OR_RETURN(const auto bytes, UnitBytesOf(model_, format));
+    constexpr std::int64_t kNoLimit = std::numeric_limits<std::int64_t>::max();
+    return PlanStreaming(model_.fusion, bytes, kNoLimit).device_bytes -
+           PlanStreaming(model_.fusion, bytes, 0).device_bytes;
+  }
+
+  std::int64_t low_rank() const { return low_rank_; }
+
  private:
-  explicit NeedPlanner(const ModelFolder& model) : model_(model) {}
+  NeedPlanner(const ModelFolder& model, std::int64_t low_rank) : model_(model), low_rank_(low_rank) {}
 
   // The first rank's part of the work on the second: that one has no frames to gather, but neighbours on both
   // sides, whose rows can be more.
@@ -241,6 +281,7 @@ class NeedPlanner {
   }
 
   const ModelFolder& model_;
+  const std::int64_t low_rank_;
   std::map<Mode, std::vector<Frame>> frames_;
   std::map<std::tuple<PrecisionPolicy, std::int64_t, std::int64_t, DecodedParts>, std::int64_t> decoded_;
 };
@@ -249,19 +290,36 @@ class NeedPlanner {
 absl::Status AddNeeds(NeedPlanner& planner, const std::vector<PlannedRank>& ranks,
                       std::vector<ModelMemoryNeed>& needs) {
   const Topology& topology = ranks.front().topology;
-  std::int64_t fp8_bytes = 0;
-  for (const VramMode mode : kModesByQuality) {  // fp8 before fp8_offload
+  std::map<VramMode, StagePeaks> executed;
+  std::map<bool, std::int64_t> low_rank_denoise;  // modes differ in whether weights stream
+  for (const VramMode mode : kModesByQuality) {   // fp8 before fp8_offload
     ModelMemoryNeed need{.world_size = topology.world_size, .fsdp = topology.fsdp, .vram_mode = mode};
     // Shared weights come from the other ranks, not from the host.
     if (mode == VramMode::kFp8Offload && topology.fsdp) {
-      need.as_executed_bytes = fp8_bytes;
+      executed[mode] = executed[VramMode::kFp8];
     } else {
-      OVI_ASSIGN_OR_RETURN(need.as_executed_bytes,
-                           planner.BytesOf(PrecisionPolicy::kAsExecuted, mode, ranks));
+      OVI_ASSIGN_OR_RETURN(executed[mode], planner.PeaksOf(PrecisionPolicy::kAsExecuted, mode, ranks));
     }
-    if (mode == VramMode::kFp8) fp8_bytes = need.as_executed_bytes;
     if (mode == VramMode::kStandard) {
-      OVI_ASSIGN_OR_RETURN(need.reference_bytes, planner.BytesOf(PrecisionPolicy::kReference, mode, ranks));
+      OVI_ASSIGN_OR_RETURN(const StagePeaks reference,
+                           planner.PeaksOf(PrecisionPolicy::kReference, mode, ranks));
+      need.reference_bytes = reference.most();
+    }
+    const bool streams = LeastMemoryOf(mode).streamed && !topology.fsdp;
+    if (!low_rank_denoise.contains(streams)) {
+      OVI_ASSIGN_OR_RETURN(low_rank_denoise[streams], planner.LowRankDenoise(mode, ranks));
+    }
+    StagePeaks low_rank = executed[mode];
+    low_rank.denoise = low_rank_denoise[streams];
+
+    need.as_executed_bytes = need.as_executed_bytes_useful = executed[mode].most();
+    need.low_rank_bytes = need.low_rank_bytes_useful = low_rank.most();
+    if (streams) {
+      OVI_ASSIGN_OR_RETURN(const std::int64_t more, planner.BytesStreamed(LeastMemoryOf(mode)));
+      need.as_executed_bytes_useful = std::max(need.as_executed_bytes, executed[mode].denoise + more);
+      OVI_ASSIGN_OR_RETURN(const std::int64_t more_low_rank,
+                           planner.BytesStreamed(LeastMemoryOf(mode, planner.low_rank())));
+      need.low_rank_bytes_useful = std::max(need.low_rank_bytes, low_rank.denoise + more_low_rank);
     }
     needs.push_back(need);
   }
@@ -291,9 +349,10 @@ bool AllGetHeads(int heads, int ranks, const std::vector<int>& shares) {
 }
 
 absl::StatusOr<std::vector<ModelMemoryNeed>> MemoryNeedsOf(const ModelFolder& model, int gpus,
-                                                           const std::vector<int>& shares) {
+                                                           const std::vector<int>& shares,
+                                                           std::int64_t low_rank) {
   const auto heads = static_cast<int>(model.fusion.video.heads);
-  OVI_ASSIGN_OR_RETURN(NeedPlanner planner, NeedPlanner::Make(model));
+  OVI_ASSIGN_OR_RETURN(NeedPlanner planner, NeedPlanner::Make(model, low_rank));
   std::vector<ModelMemoryNeed> needs;
   const auto add = [&](int ranks, bool fsdp) -> absl::Status {
     if (!AllGetHeads(heads, ranks, shares)) return absl::OkStatus();

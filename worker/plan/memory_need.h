@@ -26,6 +26,10 @@ struct ModelMemoryNeed {
   VramMode vram_mode = VramMode::kStandard;  // never kAuto
   std::int64_t as_executed_bytes = 0;
   std::int64_t reference_bytes = 0;  // of kStandard, else 0: there is no such clip
+  std::int64_t low_rank_bytes = 0;   // with weights in the low-rank form
+  // Beyond which a rank has no use for more: whatever streams is on the device then.
+  std::int64_t as_executed_bytes_useful = 0;
+  std::int64_t low_rank_bytes_useful = 0;
 };
 
 // Numbers of ranks that can make any clip of a model with so many heads without fsdp, whether it has two
@@ -39,8 +43,10 @@ bool AllGetHeads(int heads, int ranks, const std::vector<int>& shares);
 // those sizes up to `gpus`, then every size from 2 to `gpus` with fsdp; of each standard, fp8, fp8_offload
 // and ultra_low. With unequal shares without the sizes where the slowest GPU would get no head, and each
 // figure is that of the fastest GPU beside the slowest ones, which is enough for whichever of the GPUs are
-// chosen. With 4 GPUs, some 20 CPU-seconds for the original.
+// chosen. `low_rank`: of the low-rank form (weights_form.h). With 4 GPUs, some 20 CPU-seconds for the
+// original.
 absl::StatusOr<std::vector<ModelMemoryNeed>> MemoryNeedsOf(const ModelFolder& model, int gpus,
-                                                           const std::vector<int>& shares = {});
+                                                           const std::vector<int>& shares = {},
+                                                           std::int64_t low_rank = kDefaultRank);
 
 }  // namespace ovi
