@@ -137,19 +137,34 @@ const ModelFacts* FindModel(const NodeFacts& node, const std::string& name) {
 std::vector<VramMode> ModesOf(const JobRequest& request) {
   if (request.reference) return {VramMode::kStandard};  // as the worker: the modes round
   if (request.vram_mode != VramMode::kAuto) return {request.vram_mode};
+  if (request.low_rank) return {kModesOfLowRank.begin(), kModesOfLowRank.end()};
   return {kModesByQuality.begin(), kModesByQuality.end()};
 }
 
-std::int64_t BytesNeeded(const NodeFacts& node, const JobRequest& request, VramMode mode, int size) {
+namespace {
+
+// Null where the node cannot run the request's model so.
+const MemoryNeed* FindNeed(const NodeFacts& node, const JobRequest& request, VramMode mode, int size) {
   const ModelFacts* const model = FindModel(node, request.model_name);
-  if (model == nullptr) return 0;
+  if (model == nullptr) return nullptr;
   // One rank has nobody to share its weights with.
   const bool fsdp = request.allocation == Allocation::kFsdp && size > 1;
-  for (const MemoryNeed& need : model->needs) {
-    if (need.world_size != size || need.fsdp != fsdp || need.vram_mode != mode) continue;
-    return request.reference ? need.reference_bytes : need.as_executed_bytes;
-  }
-  return 0;
+  const auto found = std::find_if(model->needs.begin(), model->needs.end(), [&](const MemoryNeed& need) {
+    return need.world_size == size && need.fsdp == fsdp && need.vram_mode == mode;
+  });
+  return found == model->needs.end() ? nullptr : &*found;
+}
+
+std::int64_t BytesIn(const MemoryNeed& need, const JobRequest& request) {
+  if (request.reference) return need.reference_bytes;
+  return request.low_rank && need.low_rank_bytes > 0 ? need.low_rank_bytes : need.as_executed_bytes;
+}
+
+}  // namespace
+
+std::int64_t BytesNeeded(const NodeFacts& node, const JobRequest& request, VramMode mode, int size) {
+  const MemoryNeed* const need = FindNeed(node, request, mode, size);
+  return need == nullptr ? 0 : BytesIn(*need, request);
 }
 
 std::int64_t BytesToPlace(const NodeFacts& node, const JobRequest& request, VramMode mode, int size) {

@@ -70,7 +70,9 @@ std::string AllocationThatFits(const State& state, const JobRequest& request) {
 std::vector<JobRequest> InOtherModes(const JobRequest& request) {
   std::vector<JobRequest> others;
   if (request.reference || request.vram_mode == VramMode::kAuto) return others;
-  for (const VramMode mode : kModesByQuality) {
+  JobRequest any = request;
+  any.vram_mode = VramMode::kAuto;
+  for (const VramMode mode : ModesOf(any)) {
     if (mode == request.vram_mode) continue;
     others.push_back(request);
     others.back().vram_mode = mode;

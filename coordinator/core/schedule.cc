@@ -16,16 +16,12 @@ namespace {
 
 // What decides where a job can go. Two jobs of one shape fail alike, so a pass tries a shape that failed only
 // once.
-using Shape = std::tuple<std::string, bool, Allocation, int, VramMode, std::int64_t, std::set<std::string>>;
+using Shape =
+    std::tuple<std::string, bool, bool, Allocation, int, VramMode, std::int64_t, std::set<std::string>>;
 
 Shape ShapeOf(const JobRequest& request, const std::set<std::string>& avoid) {
-  return {request.model_name,
-          request.reference,
-          request.allocation,
-          request.gpu_count,
-          request.vram_mode,
-          request.vram_bytes_max,
-          avoid};
+  return {request.model_name, request.reference, request.low_rank,       request.allocation,
+          request.gpu_count,  request.vram_mode, request.vram_bytes_max, avoid};
 }
 
 enum class Tried { kStarted, kWaits, kFailed };

@@ -81,6 +81,7 @@ struct JobRequest {
   int priority = 0;  // higher first
   std::string model_name;
   bool reference = false;  // fp32 throughout: needs MemoryNeed::reference_bytes
+  bool low_rank = false;   // weights in the low-rank form: needs MemoryNeed::low_rank_bytes
   Allocation allocation = Allocation::kAuto;
   int gpu_count = 0;  // of kMulti and kFsdp; 0 where the scheduler chooses
   VramMode vram_mode = VramMode::kAuto;

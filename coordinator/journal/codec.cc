@@ -32,12 +32,13 @@ void Fill(const core::AttemptRef& from, pb::AttemptRef* to) {
 }
 
 void Fill(const core::JobRequest& from, pb::JobRequest* to) {
-  const auto& [user, priority, model_name, reference, allocation, gpu_count, vram_mode, vram_bytes_max] =
-      from;
+  const auto& [user, priority, model_name, reference, low_rank, allocation, gpu_count, vram_mode,
+               vram_bytes_max] = from;
   to->set_user(user);
   to->set_priority(priority);
   to->set_model_name(model_name);
   to->set_reference(reference);
+  to->set_low_rank(low_rank);
   to->set_allocation(ToProto(journal_words::kAllocations, allocation));
   to->set_gpu_count(gpu_count);
   to->set_vram_mode(ToProto(journal_words::kVramModes, vram_mode));
@@ -166,6 +167,7 @@ absl::StatusOr<core::Change> Read(const pb::JobAdded& from) {
   to.request.priority = request.priority();
   to.request.model_name = request.model_name();
   to.request.reference = request.reference();
+  to.request.low_rank = request.low_rank();
   OVI_RETURN_IF_ERROR(
       ToCore(journal_words::kAllocations, request.allocation(), "allocation", &to.request.allocation));
   to.request.gpu_count = request.gpu_count();

@@ -216,6 +216,7 @@ core::JobRequest RequestOf(const v1::JobSpec& spec) {
   request.priority = spec.priority();
   request.model_name = spec.model_name();
   request.reference = spec.precision() == v1::PRECISION_REFERENCE;
+  request.low_rank = WantsLowRank(spec);
   request.vram_mode = VramModeOf(spec.vram_mode());
   request.vram_bytes_max = spec.max_vram_bytes();
   switch (spec.gpu_allocation()) {

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -334,6 +335,62 @@ TEST(Place, KeepsToTheLimitOfAJobOnEveryNode) {
   const auto placement = Place(state, request, {});
   ASSERT_TRUE(placement);
   EXPECT_EQ(placement->node, "b") << "on a, its ranks would refuse it";
+}
+
+// 9 bytes in standard, 8 in fp8, 7 in fp8_offload, 3 in ultra_low; in the low-rank form 5 on the device, 4
+// streamed.
+NodeFacts WithLowRank(const std::string& name, const std::vector<std::int64_t>& gpu_bytes) {
+  NodeFacts node = Box(name, gpu_bytes);
+  node.models.resize(1);
+  const auto need = [](VramMode mode, std::int64_t bytes, std::int64_t low_rank) {
+    return MemoryNeed{.vram_mode = mode, .as_executed_bytes = bytes, .low_rank_bytes = low_rank};
+  };
+  node.models[0].needs = {need(VramMode::kStandard, 9, 5), need(VramMode::kFp8, 8, 5),
+                          need(VramMode::kFp8Offload, 7, 4), need(VramMode::kUltraLow, 3, 2)};
+  return node;
+}
+
+JobRequest LowRank(VramMode mode = VramMode::kAuto) {
+  JobRequest request = Single();
+  request.low_rank = true;
+  request.vram_mode = mode;
+  return request;
+}
+
+TEST(Place, GoesByWhatTheLowRankFormTakes) {
+  const struct {
+    const char* name;
+    std::int64_t gpu_bytes;
+    VramMode asked;
+    std::optional<VramMode> mode;
+    std::int64_t bytes;
+  } rows[] = {
+      {"standard, on a GPU that is too small for whole matrices", 5, VramMode::kAuto, VramMode::kStandard, 5},
+      {"fp8 is standard then", 5, VramMode::kFp8, VramMode::kFp8, 5},
+      {"fp8_offload is ahead of ultra_low", 4, VramMode::kAuto, VramMode::kFp8Offload, 4},
+      {"ultra_low is the last", 3, VramMode::kAuto, VramMode::kUltraLow, 2},
+      {"nothing", 1, VramMode::kAuto, std::nullopt, 0},
+  };
+  for (const auto& row : rows) {
+    SCOPED_TRACE(row.name);
+    State state;
+    AddNode(state, WithLowRank("a", {row.gpu_bytes}));
+    const auto placement = Place(state, LowRank(row.asked), {});
+    ASSERT_EQ(placement.has_value(), row.mode.has_value());
+    if (!placement) continue;
+    EXPECT_EQ(placement->vram_mode, *row.mode);
+    EXPECT_EQ(placement->bytes_per_rank, row.bytes);
+  }
+}
+
+TEST(Place, TakesWholeMatricesForTheLowRankFormOfAgentsThatDoNotSay) {
+  State state;
+  AddNode(state, WithLowRank("a", {8}));
+  for (MemoryNeed& need : state.nodes.at("a").facts.models[0].needs) need.low_rank_bytes = 0;
+  const auto placement = Place(state, LowRank(), {});
+  ASSERT_TRUE(placement);
+  EXPECT_EQ(placement->vram_mode, VramMode::kFp8Offload);
+  EXPECT_EQ(placement->bytes_per_rank, 7);
 }
 
 TEST(Place, UsesAWarmGroupForAnotherKindOfGroupWhereItsBytesAreEnough) {

@@ -122,6 +122,18 @@ NodeFacts LargeWithModes(const std::string& name, const std::vector<std::int64_t
   return node;
 }
 
+TEST(CheckFitsEver, NamesOfLowRankWeightsNoModeThatIsStandardThen) {
+  State state;
+  AddNode(state, LargeWithModes("box-1", {8}));
+  for (MemoryNeed& need : state.nodes.at("box-1").facts.models[0].needs) {
+    need.low_rank_bytes = need.vram_mode == VramMode::kFp8Offload ? 6 * kMiB : 9 * kMiB;
+  }
+  JobRequest request = In(VramMode::kStandard, Request(Allocation::kSingle));
+  request.low_rank = true;
+  EXPECT_EQ(Refusal(state, request),
+            "needs 1 GPU with 9.0 MiB; the largest there is: 8.0 MiB on box-1; fp8_offload would fit");
+}
+
 TEST(CheckFitsEver, KeepsToTheLimitOfAJobAndSaysWhichWouldDo) {
   State state;
   AddNode(state, LargeWithModes("box-1", {16}));

@@ -94,8 +94,18 @@ TEST(Codec, KnowsWhoseAChangeIs) {
   }
 }
 
+// As it was before jobs could have a limit, and low-rank weights were reckoned with.
+core::Change WithoutLimits(core::Change change) {
+  if (auto* added = std::get_if<core::JobAdded>(&change)) {
+    added->request.vram_bytes_max = 0;
+    added->request.low_rank = false;
+  }
+  return change;
+}
+
 // As it was before there were vram modes: what is absent means what was then.
 core::Change WithoutModes(core::Change change) {
+  change = WithoutLimits(std::move(change));
   if (auto* added = std::get_if<core::JobAdded>(&change)) added->request.vram_mode = VramMode::kAuto;
   if (auto* started = std::get_if<core::AttemptStarted>(&change)) started->vram_mode = VramMode::kAuto;
   if (auto* ended = std::get_if<core::AttemptEnded>(&change)) {
@@ -150,8 +160,16 @@ TEST(Codec, ReadsTheBytesOfOldJournals) {
   for (const auto& row : with_modes) {
     const absl::StatusOr<core::Change> read = DecodeChange(row.kind, absl::HexStringToBytes(row.payload));
     ASSERT_TRUE(read.ok()) << read.status();
-    EXPECT_EQ(*read, changes[static_cast<std::size_t>(row.kind - 1)]) << "kind " << row.kind;
+    EXPECT_EQ(*read, WithoutLimits(changes[static_cast<std::size_t>(row.kind - 1)])) << "kind " << row.kind;
   }
+  const absl::StatusOr<core::Change> with_limits = DecodeChange(
+      1,
+      absl::HexStringToBytes(
+          "0a59080710fbd0dfb4ab331a09726571756573742d31222c0a0361646110fbffffffffffffffff011a0a373230783732"
+          "305f357320012804300440044880808080205001"
+          "2a05ff000ac3a93205666972737432003205ff000ac3a9"));
+  ASSERT_TRUE(with_limits.ok()) << with_limits.status();
+  EXPECT_EQ(*with_limits, changes[0]);
 }
 
 TEST(Codec, RefusesWhatItNeverWrote) {

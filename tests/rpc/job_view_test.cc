@@ -144,6 +144,23 @@ TEST(Convert, SettlesTheModelAndTheMode) {
   EXPECT_TRUE(warnings.empty());
 }
 
+TEST(Convert, TakesOutOfAJobWhatSchedulingGoesBy) {
+  v1::JobSpec spec;
+  spec.set_model_name("mini-ovi");
+  spec.set_user("ada");
+  spec.set_vram_mode(v1::VRAM_MODE_FP8_OFFLOAD);
+  spec.set_max_vram_bytes(std::int64_t{8} << 30);
+  spec.set_enable_lora(true);
+  const core::JobRequest wanted{.user = "ada",
+                                .model_name = "mini-ovi",
+                                .low_rank = true,
+                                .vram_mode = VramMode::kFp8Offload,
+                                .vram_bytes_max = std::int64_t{8} << 30};
+  EXPECT_EQ(RequestOf(spec), wanted);
+  spec.add_loras()->set_path("style");
+  EXPECT_FALSE(RequestOf(spec).low_rank) << "adapters are merged, nothing is compressed";
+}
+
 TEST(ParseJobId, TakesPositiveNumbersOnly) {
   EXPECT_EQ(ParseJobId("42").value(), 42);
   for (const char* text : {"", "0", "-1", "4x", "99999999999999999999", "../1"}) {

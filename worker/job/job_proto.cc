@@ -206,6 +206,10 @@ void ReadSampling(const v1::JobSpec& spec, JobSpec& job) {
 
 }  // namespace
 
+bool WantsLowRank(const v1::JobSpec& spec) {
+  return spec.enable_lora() && spec.loras().empty();
+}
+
 VramMode VramModeOf(v1::VramMode mode) {
   switch (mode) {
     case v1::VRAM_MODE_STANDARD:

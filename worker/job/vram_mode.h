@@ -15,6 +15,11 @@ enum class VramMode { kAuto, kStandard, kFp8, kFp8Offload, kUltraLow };
 inline constexpr std::array<VramMode, 4> kModesByQuality = {VramMode::kStandard, VramMode::kUltraLow,
                                                             VramMode::kFp8, VramMode::kFp8Offload};
 
+// The same for weights in the low-rank form, which they have in every mode: fp8 is standard then, and
+// fp8_offload is ahead of ultra_low, which decodes in more strips.
+inline constexpr std::array<VramMode, 3> kModesOfLowRank = {VramMode::kStandard, VramMode::kFp8Offload,
+                                                            VramMode::kUltraLow};
+
 // The users' word.
 constexpr const char* ToString(VramMode mode) {
   switch (mode) {

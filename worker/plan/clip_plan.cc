@@ -61,15 +61,10 @@ absl::StatusOr<MemoryPlan> PlanLargest(const ModelFolder& model, const ClipReque
   return *std::move(plan);
 }
 
-// In the low-rank form, what a mode has its matrices in is of no account: fp8 is standard then, and
-// fp8_offload is ahead of ultra_low, which decodes in more strips.
-constexpr std::array<VramMode, 3> kCompressedModes = {VramMode::kStandard, VramMode::kFp8Offload,
-                                                      VramMode::kUltraLow};
-
 std::vector<VramMode> ModesOf(const ClipRequest& clip) {
   if (clip.policy == PrecisionPolicy::kReference) return {VramMode::kStandard};
   if (clip.vram_mode != VramMode::kAuto) return {clip.vram_mode};
-  if (clip.memory.block_matrices.low_rank > 0) return {kCompressedModes.begin(), kCompressedModes.end()};
+  if (clip.memory.block_matrices.low_rank > 0) return {kModesOfLowRank.begin(), kModesOfLowRank.end()};
   return {kModesByQuality.begin(), kModesByQuality.end()};
 }
 
