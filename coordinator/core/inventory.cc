@@ -20,6 +20,7 @@ bool MayGiveWay(const Group& group, GiveWay give_way) {
 struct Candidate {
   int index = 0;
   std::int64_t bytes_left = 0;
+  std::int64_t bytes_driver = 0;
   std::vector<GroupId> evicted;
   int working = 0;  // of the evicted, those that are not idle
 };
@@ -27,7 +28,9 @@ struct Candidate {
 // Groups that are about to end are gone for every search but kNobody. Of the others idle ones go first, of
 // those the longest without work, and no more of them than needed.
 std::optional<Candidate> Consider(const GpuBooks& gpu, std::int64_t bytes, int groups_max, GiveWay give_way) {
-  Candidate out{.index = gpu.facts->index, .bytes_left = gpu.bytes_free - bytes};
+  Candidate out{.index = gpu.facts->index,
+                .bytes_left = gpu.bytes_free - bytes,
+                .bytes_driver = gpu.facts->bytes_driver};
   auto group_count = static_cast<int>(gpu.groups.size());
   std::vector<const Group*> evictable;
   for (const Group* group : gpu.groups) {
@@ -61,12 +64,30 @@ struct Offer {
   std::tuple<int, std::size_t, std::int64_t, std::size_t> cost;
 };
 
-std::optional<Offer> OfferOf(const NodeBooks& books, int size, std::int64_t bytes, int groups_max,
+// What each rank needs, and beyond which it has no use for more.
+struct RankBytes {
+  std::int64_t needed = 0;
+  std::int64_t useful = 0;
+};
+
+// What each rank gets. Nobody else will come to a GPU that is one group's alone, so that group gets what is
+// left there too, as far as its job has a use for it: weights that then need not stream make it faster. All
+// ranks get alike, the least of the GPUs, since they plan alike. Chosen are the GPUs by what is needed.
+std::int64_t GrantOf(const std::vector<Candidate>& chosen, const RankBytes& bytes, int groups_max) {
+  if (groups_max > 1) return bytes.needed;
+  std::int64_t grant = bytes.useful;
+  for (const Candidate& gpu : chosen) {
+    grant = std::min(grant, bytes.needed + gpu.bytes_left - gpu.bytes_driver);
+  }
+  return std::max(grant, bytes.needed);
+}
+
+std::optional<Offer> OfferOf(const NodeBooks& books, int size, const RankBytes& bytes, int groups_max,
                              const Inventory::Search& search) {
   std::vector<Candidate> candidates;
   for (const GpuBooks& gpu : books.gpus) {
     if (gpu.facts->faulty || IsHeld(search.held, books.node->facts.name, gpu.facts->index)) continue;
-    if (auto candidate = Consider(gpu, bytes, groups_max, search.give_way)) {
+    if (auto candidate = Consider(gpu, bytes.needed, groups_max, search.give_way)) {
       candidates.push_back(*std::move(candidate));
     }
   }
@@ -80,7 +101,7 @@ std::optional<Offer> OfferOf(const NodeBooks& books, int size, std::int64_t byte
   candidates.resize(count);
   Offer offer;
   offer.placement.node = books.node->facts.name;
-  offer.placement.bytes_per_rank = bytes;
+  offer.placement.bytes_per_rank = GrantOf(candidates, bytes, groups_max);
   std::set<GroupId> evicted;
   std::int64_t bytes_left = 0;
   int working = 0;
@@ -170,6 +191,16 @@ std::int64_t BytesNeeded(const NodeFacts& node, const JobRequest& request, VramM
 std::int64_t BytesToPlace(const NodeFacts& node, const JobRequest& request, VramMode mode, int size) {
   const std::int64_t bytes = BytesNeeded(node, request, mode, size);
   return request.vram_bytes_max > 0 && bytes > request.vram_bytes_max ? 0 : bytes;
+}
+
+std::int64_t BytesUseful(const NodeFacts& node, const JobRequest& request, VramMode mode, int size) {
+  const MemoryNeed* const need = FindNeed(node, request, mode, size);
+  if (need == nullptr) return 0;
+  const std::int64_t bytes = BytesIn(*need, request);
+  if (request.reference) return bytes;
+  std::int64_t useful = request.low_rank ? need->low_rank_bytes_useful : need->as_executed_bytes_useful;
+  if (request.vram_bytes_max > 0) useful = std::min(useful, request.vram_bytes_max);
+  return std::max(bytes, useful);
 }
 
 int GpusLargeEnough(const NodeFacts& node, std::int64_t bytes) {
@@ -343,8 +374,10 @@ std::optional<Placement> Inventory::FindNew(const JobRequest& request, int size,
   std::optional<Offer> best;
   for (const auto& [name, books] : nodes_) {
     if (!books.usable || search.avoid.contains(name)) continue;
-    const std::int64_t bytes = BytesToPlace(books.node->facts, request, search.mode, size);
-    if (bytes <= 0) continue;
+    const NodeFacts& facts = books.node->facts;
+    const RankBytes bytes{.needed = BytesToPlace(facts, request, search.mode, size),
+                          .useful = BytesUseful(facts, request, search.mode, size)};
+    if (bytes.needed <= 0) continue;
     auto offer = OfferOf(books, size, bytes, state_.policy.groups_per_gpu_max, search);
     if (offer && (!best || offer->cost < best->cost)) best = std::move(offer);
   }

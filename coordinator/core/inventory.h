@@ -95,6 +95,9 @@ std::int64_t BytesNeeded(const NodeFacts& node, const JobRequest& request, VramM
 // The same for a place: 0 also where that is more than the request may take (JobRequest::vram_bytes_max).
 std::int64_t BytesToPlace(const NodeFacts& node, const JobRequest& request, VramMode mode, int size);
 
+// Beyond which such a rank has no use for more, or may have no more. What is needed, at least.
+std::int64_t BytesUseful(const NodeFacts& node, const JobRequest& request, VramMode mode, int size);
+
 // GPUs that would do if nothing else were on them.
 int GpusLargeEnough(const NodeFacts& node, std::int64_t bytes);
 bool CouldEverHold(const NodeFacts& node, const JobRequest& request, VramMode mode, int size);

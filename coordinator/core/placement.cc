@@ -47,11 +47,12 @@ std::vector<VramMode> ModesToGoOnIn(const Job& job) {
   return modes;
 }
 
-std::string ReasonFor(const Placement& placement, bool now) {
+// `bytes`: that each rank needs.
+std::string ReasonFor(const Placement& placement, std::int64_t bytes, bool now) {
   if (!placement.warm_group.empty()) {
     return absl::StrCat("warm group ", placement.warm_group, " on ", placement.node);
   }
-  const std::string gpus = GpusWith(static_cast<int>(placement.gpu_indices.size()), placement.bytes_per_rank);
+  const std::string gpus = GpusWith(static_cast<int>(placement.gpu_indices.size()), bytes);
   return now ? absl::StrCat(gpus, " free on ", placement.node)
              : absl::StrCat(gpus, " on ", placement.node, ", once idle groups there have ended");
 }
@@ -107,10 +108,10 @@ std::vector<Option> Options(const State& state, const JobRequest& request) {
       if (!placement) continue;
       rank = give_way == GiveWay::kNobody ? 0 : 1;
       option.fits_now = true;
-      option.bytes_per_rank = placement->bytes_per_rank;
+      option.bytes_per_rank = BytesNeeded(state.nodes.at(placement->node).facts, request, mode, size);
       option.node = placement->node;
       option.gpu_indices = placement->gpu_indices;
-      option.reason = ReasonFor(*placement, rank == 0);
+      option.reason = ReasonFor(*placement, option.bytes_per_rank, rank == 0);
       break;
     }
     if (chosen && mode != *chosen) rank += 3;

@@ -13,8 +13,8 @@ namespace ovi::core {
 
 struct Placement {
   std::string node;
-  std::vector<int> gpu_indices;  // rank i on the i-th
-  std::int64_t bytes_per_rank = 0;
+  std::vector<int> gpu_indices;     // rank i on the i-th
+  std::int64_t bytes_per_rank = 0;  // of the group; never less than the request needs
   VramMode vram_mode = VramMode::kStandard;
   GroupId warm_group;            // "" = a new group
   std::vector<GroupId> evicted;  // idle groups that must end first; empty with a warm group
@@ -25,10 +25,12 @@ std::int64_t BytesFree(const State& state, const Node& node, int index);
 
 // Best placement for `request` now, or nothing. A warm group of the same model with enough bytes and the
 // right number of ranks goes first; else the most constrained GPUs that fit (best fit: the least bytes left
-// over), on a READY node not in `avoid`. kAuto takes what the guide says for the GPUs of that node that are
-// free and large enough: 1 -> single, 2-3 -> multi_2, 4+ -> multi_4, as far as the model can be divided among
-// so many ranks. kFsdp without a number takes as many GPUs of one node as are free and large enough for the
-// share that each then holds, two at least.
+// over), on a READY node not in `avoid`. Where policy lets one group alone on a GPU, a new one is given what
+// is free on all of its GPUs, as far as the request has a use for it (MemoryNeed), not only what it needs.
+// kAuto takes what the guide says for the GPUs of that node that are free and large enough: 1 -> single, 2-3
+// -> multi_2, 4+ -> multi_4, as far as the model can be divided among so many ranks. kFsdp without a number
+// takes as many GPUs of one node as are free and large enough for the share that each then holds, two at
+// least.
 //
 // The vram_mode auto is settled before that: the best mode (kModesByQuality) in which some node could run
 // the request, with any of its numbers of ranks, if none of our own groups were there. A job waits for other
@@ -42,7 +44,7 @@ std::optional<Placement> Place(const State& state, const JobRequest& request,
 struct Option {
   int world_size = 0;
   VramMode vram_mode = VramMode::kStandard;  // the request's; of auto the one it would get with so many ranks
-  std::int64_t bytes_per_rank = 0;           // 0 where no node can run the model with so many ranks
+  std::int64_t bytes_per_rank = 0;           // needed; 0 where no node can run the model with so many ranks
   bool fits_now = false;
   bool fits_ever = false;
   std::string node;              // where it would go now, or could ever

@@ -182,6 +182,7 @@ struct GpuFacts {
   std::string name;
   std::int64_t bytes_total = 0;
   std::int64_t bytes_foreign = 0;  // in use by anything but our groups
+  std::int64_t bytes_driver = 0;   // that the driver takes for a rank beside what the rank is given
   bool faulty = false;
   bool operator==(const GpuFacts&) const = default;
 };

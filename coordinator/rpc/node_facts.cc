@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "coordinator/rpc/convert.h"
 #include "worker/job/job_proto.h"
+#include "worker/plan/gpu_model.h"
 
 namespace ovi {
 namespace {
@@ -114,6 +115,7 @@ absl::StatusOr<std::vector<core::GpuFacts>> ParseGpus(
                    .name = gpu.name(),
                    .bytes_total = gpu.bytes_total(),
                    .bytes_foreign = gpu.bytes_foreign(),
+                   .bytes_driver = gpu.declared() ? 0 : kGpuDriverBytes,
                    .faulty = gpu.health() == v1::GPU_HEALTH_FAULTY});
   }
   return out;

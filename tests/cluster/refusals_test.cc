@@ -10,8 +10,8 @@
 #include "base/secret.h"
 #include "base/small_file.h"
 #include "ovi/v1/groups.grpc.pb.h"
-#include "ovi/v1/node.grpc.pb.h"
 #include "ovi/v1/rpc_status.pb.h"
+#include "tests/cluster/fake_agent.h"
 #include "tests/cluster/test_cluster.h"
 
 namespace ovi {
@@ -390,38 +390,6 @@ TEST_F(Refusals, FirstFramesThatAreNone) {
   EXPECT_EQ(upload("this is a text"), StatusCode::INVALID_ARGUMENT);
   EXPECT_EQ(upload(std::string(21 << 20, 'x')), StatusCode::INVALID_ARGUMENT);
   EXPECT_TRUE(cluster_.AwaitNoFile(".part", 10)) << "half an upload stays";
-}
-
-// An agent of this test's own.
-class FakeAgent {
- public:
-  FakeAgent(const std::string& address, const std::string& token)
-      : stub_(v1::Nodes::NewStub(grpc::CreateChannel(address, grpc::InsecureChannelCredentials()))) {
-    if (!token.empty()) context_.AddMetadata("authorization", "Bearer " + token);
-    stream_ = stub_->Connect(&context_);
-  }
-  // How the stream ends after `hello`; OK where it was welcomed.
-  grpc::Status Hello(const v1::NodeHello& hello) {
-    v1::NodeMessage message;
-    *message.mutable_hello() = hello;
-    v1::NodeCommand command;
-    if (stream_->Write(message) && stream_->Read(&command)) return grpc::Status::OK;
-    return stream_->Finish();
-  }
-  ~FakeAgent() { context_.TryCancel(); }
-
- private:
-  std::unique_ptr<v1::Nodes::Stub> stub_;
-  grpc::ClientContext context_;
-  std::unique_ptr<grpc::ClientReaderWriter<v1::NodeMessage, v1::NodeCommand>> stream_;
-};
-
-v1::NodeHello HelloOf(const std::string& name) {
-  v1::NodeHello hello;
-  hello.set_protocol_version(1);
-  hello.set_name(name);
-  hello.set_instance_id("instance of a test");
-  return hello;
 }
 
 TEST_F(Refusals, AgentsThatMayNotJoin) {

@@ -5,6 +5,8 @@
 #include <set>
 
 #include "base/process_info.h"
+#include "base/secret.h"
+#include "tests/cluster/fake_agent.h"
 #include "tests/cluster/test_cluster.h"
 #include "tests/mount.h"
 
@@ -125,6 +127,69 @@ TEST_F(VramModes, EachRunsOnTwoRanksWhenItIsAskedFor) {
     EXPECT_TRUE(job.warnings().empty()) << job.warnings(0);
     ExpectWithinPlan(job, 2);
   }
+}
+
+// Of a model larger than any that a test can run: 24 MiB alone in standard, of which weights that stream take
+// 16; 6 in the low-rank form.
+v1::NodeHello BoxWithALargeModel(int gpus) {
+  constexpr std::int64_t kMiB = 1 << 20;
+  v1::NodeHello hello = HelloOf("box-1");
+  for (int i = 0; i < gpus; ++i) {
+    v1::Gpu& gpu = *hello.add_gpus();
+    gpu.set_index(i);
+    gpu.set_bytes_total(20 * kMiB);
+    gpu.set_declared(true);
+  }
+  v1::ModelInfo& model = *hello.add_models();
+  model.set_name("large");
+  for (const v1::VramMode mode : {v1::VRAM_MODE_STANDARD, v1::VRAM_MODE_FP8_OFFLOAD}) {
+    const bool streams = mode != v1::VRAM_MODE_STANDARD;
+    v1::MemoryNeed& need = *model.add_memory_needs();
+    need.set_world_size(1);
+    need.set_vram_mode(mode);
+    need.set_as_executed_bytes((streams ? 8 : 24) * kMiB);
+    need.set_as_executed_bytes_useful(24 * kMiB);
+    need.set_low_rank_bytes((streams ? 4 : 6) * kMiB);
+    need.set_low_rank_bytes_useful(6 * kMiB);
+  }
+  return hello;
+}
+
+TEST(Grants, FollowWhatAJobNeedsHasAUseForAndMayTake) {
+  TestCluster cluster;
+  cluster.StartCoordinator();
+  const absl::StatusOr<std::string> token = ReadSecretFile(cluster.folder() / "coordinator/node_token");
+  ASSERT_TRUE(token.ok()) << token.status();
+  FakeAgent agent(cluster.address(), *token);
+  ASSERT_TRUE(agent.Hello(BoxWithALargeModel(3)).ok());
+
+  v1::JobSpec streams = MiniJob();
+  streams.set_model_name("large");
+  v1::JobSpec limited = streams;
+  limited.set_max_vram_bytes(10 << 20);
+  v1::JobSpec low_rank = streams;
+  low_rank.set_enable_lora(true);
+  const struct {
+    const char* name;
+    const v1::JobSpec& spec;
+    std::int64_t mib;
+  } rows[] = {{"all of the GPU, which is less than there is a use for", streams, 20},
+              {"no more than the job may take", limited, 10},
+              {"standard, which whole matrices would not fit in", low_rank, 6}};
+  std::vector<std::int64_t> reserved;
+  for (const auto& row : rows) {
+    SCOPED_TRACE(row.name);
+    cluster.Submit(row.spec);
+    const std::optional<v1::NodeCommand> command = agent.Next();
+    ASSERT_TRUE(command && command->has_start_group());
+    EXPECT_EQ(command->start_group().bytes_per_rank(), row.mib << 20);
+    reserved.push_back(row.mib << 20);
+  }
+  grpc::ClientContext context;
+  v1::ListNodesResponse nodes;
+  ASSERT_TRUE(cluster.cluster().ListNodes(&context, {}, &nodes).ok());
+  ASSERT_EQ(nodes.nodes_size(), 1);
+  EXPECT_THAT(nodes.nodes(0).gpu_bytes_reserved(), testing::ElementsAreArray(reserved));
 }
 
 // Two boxes of which the first, where jobs go first, cannot keep files.

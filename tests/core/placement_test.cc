@@ -393,6 +393,92 @@ TEST(Place, TakesWholeMatricesForTheLowRankFormOfAgentsThatDoNotSay) {
   EXPECT_EQ(placement->bytes_per_rank, 7);
 }
 
+// 4 bytes at least, alone and on two, and a use for up to 10; in the low-rank form for up to 7.
+NodeFacts Streaming(const std::string& name, const std::vector<std::int64_t>& gpu_bytes) {
+  NodeFacts node = Box(name, gpu_bytes);
+  for (ModelFacts& model : node.models) {
+    model.needs.clear();
+    for (const int size : {1, 2}) {
+      model.needs.push_back({.world_size = size,
+                             .as_executed_bytes = 4,
+                             .reference_bytes = 4,
+                             .low_rank_bytes = 3,
+                             .as_executed_bytes_useful = 10,
+                             .low_rank_bytes_useful = 7});
+    }
+  }
+  return node;
+}
+
+TEST(Place, GivesAGroupThatHasItsGpusAloneWhatItHasAUseFor) {
+  JobRequest limited = Single();
+  limited.vram_bytes_max = 6;
+  JobRequest low_rank = Single();
+  low_rank.low_rank = true;
+  JobRequest reference = Single();
+  reference.reference = true;
+  const struct {
+    const char* name;
+    JobRequest request;
+    NodeFacts node;
+    std::int64_t bytes;
+    int groups_per_gpu_max = 1;
+  } rows[] = {
+      {"all that is free", Single(), Streaming("a", {8}), 8},
+      {"no more than is of use", Single(), Streaming("a", {24}), 10},
+      {"of the low-rank form", low_rank, Streaming("a", {24}), 7},
+      {"precision reference streams nothing", reference, Streaming("a", {24}), 4},
+      {"no more than the job may take", limited, Streaming("a", {24}), 6},
+      {"what others leave", Single(), Foreign(Streaming("a", {8}), 0, 3), 5},
+      {"all ranks alike, by the least of their GPUs", Multi(2), Streaming("a", {24, 6}), 6},
+      {"the need where others may come", Single(), Streaming("a", {24}), 4, 2},
+      {"the need where an agent says no more", Single(), Box("a", {24}), 6},
+  };
+  for (const auto& row : rows) {
+    SCOPED_TRACE(row.name);
+    State state;
+    state.policy.groups_per_gpu_max = row.groups_per_gpu_max;
+    AddNode(state, row.node);
+    const auto placement = Place(state, row.request, {});
+    ASSERT_TRUE(placement);
+    EXPECT_EQ(placement->bytes_per_rank, row.bytes);
+  }
+}
+
+TEST(Place, LeavesTheDriverItsPartOfWhatIsMoreThanTheNeed) {
+  State state;
+  AddNode(state, Streaming("a", {8}));
+  std::int64_t& bytes_driver = state.nodes.at("a").facts.gpus[0].bytes_driver;
+  bytes_driver = 1;
+  EXPECT_EQ(Place(state, Single(), {})->bytes_per_rank, 7);
+  bytes_driver = 5;
+  EXPECT_EQ(Place(state, Single(), {})->bytes_per_rank, 4) << "what is needed";
+}
+
+TEST(Place, ChoosesGpusByTheNeedAndReusesAGroupThatWasGivenMore) {
+  State state;
+  AddNode(state, Streaming("a", {24, 6}));
+  EXPECT_THAT(Place(state, Single(), {})->gpu_indices, ElementsAre(1)) << "the closest fit";
+  Occupy(state, Idle("g1-1", "a", {0}));
+  state.groups.at("g1-1").bytes_per_rank = 10;
+  const auto warm = Place(state, Single(), {});
+  EXPECT_EQ(warm->warm_group, "g1-1");
+  EXPECT_EQ(warm->bytes_per_rank, 10);
+  state.groups.at("g1-1").model_name = "other";
+  const auto gang = Place(state, Multi(2), {});
+  EXPECT_THAT(gang->evicted, ElementsAre("g1-1"));
+  EXPECT_EQ(gang->bytes_per_rank, 6) << "with what the group that goes leaves";
+}
+
+TEST(Options, SayWhatIsNeededAlsoWhereAGroupIsGivenMore) {
+  State state;
+  AddNode(state, Streaming("a", {24}));
+  const std::vector<Option> options = Options(state, Single());
+  ASSERT_EQ(options.size(), 1u);
+  EXPECT_EQ(options[0].bytes_per_rank, 4);
+  EXPECT_THAT(options[0].reason, HasSubstr("1 GPU with 4 B free"));
+}
+
 TEST(Place, UsesAWarmGroupForAnotherKindOfGroupWhereItsBytesAreEnough) {
   State state;
   AddNode(state, Box("a", {24, 24}));

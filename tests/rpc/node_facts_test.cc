@@ -26,6 +26,7 @@ v1::NodeHello Hello() {
 TEST(ParseHello, TakesWhatAnAgentSays) {
   v1::NodeHello hello = Hello();
   hello.mutable_gpus(1)->set_health(v1::GPU_HEALTH_FAULTY);
+  hello.mutable_gpus(1)->set_declared(true);
   hello.add_models()->set_name("m");
   v1::MemoryNeed& need = *hello.mutable_models(0)->add_memory_needs();
   need.set_world_size(2);
@@ -39,6 +40,8 @@ TEST(ParseHello, TakesWhatAnAgentSays) {
   ASSERT_TRUE(event.ok()) << event.status();
   EXPECT_EQ(event->facts.gpus.size(), 2U);
   EXPECT_TRUE(event->facts.gpus[1].faulty);
+  EXPECT_GT(event->facts.gpus[0].bytes_driver, 0);
+  EXPECT_EQ(event->facts.gpus[1].bytes_driver, 0) << "declared: no driver is there";
   const core::MemoryNeed wanted{.world_size = 2,
                                 .fsdp = true,
                                 .as_executed_bytes = 9,

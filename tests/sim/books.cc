@@ -36,7 +36,16 @@ bool MayHave(const core::JobRequest& request, int ranks, bool fsdp) {
 
 bool MayRunIn(const core::JobRequest& request, VramMode mode) {
   if (request.reference) return mode == VramMode::kStandard;
-  return request.vram_mode == VramMode::kAuto || request.vram_mode == mode;
+  if (request.vram_mode == VramMode::kAuto) return !request.low_rank || mode != VramMode::kFp8;
+  return request.vram_mode == mode;
+}
+
+std::optional<std::int64_t> BytesOf(const core::MemoryNeed& need, const core::JobRequest& request) {
+  const std::int64_t bytes = request.reference  ? need.reference_bytes
+                             : request.low_rank ? need.low_rank_bytes
+                                                : need.as_executed_bytes;
+  if (request.vram_bytes_max > 0 && bytes > request.vram_bytes_max) return std::nullopt;
+  return bytes;
 }
 
 void Books::Check(const core::State& state, const core::Outcome& outcome) {
@@ -111,7 +120,15 @@ void Books::CheckGroupOf(const core::JobRequest& request, const core::AttemptSta
     if (model.name != request.model_name) continue;
     for (const core::MemoryNeed& need : model.needs) {
       if (need.world_size != ranks || need.fsdp != fsdp || need.vram_mode != started.vram_mode) continue;
-      enough = started.bytes_per_rank >= (request.reference ? need.reference_bytes : need.as_executed_bytes);
+      const std::optional<std::int64_t> bytes = BytesOf(need, request);
+      enough = bytes && started.bytes_per_rank >= *bytes;
+      if (started.warm || !bytes || started.bytes_per_rank == *bytes) continue;
+      const std::int64_t useful =
+          request.low_rank ? need.low_rank_bytes_useful : need.as_executed_bytes_useful;
+      const bool limited = request.vram_bytes_max > 0 && started.bytes_per_rank > request.vram_bytes_max;
+      if (started.bytes_per_rank > useful || limited || policy_.groups_per_gpu_max > 1)
+        verdict_.Wrong(Name(started.attempt) + " began with more bytes than it has a use for");
+      ++seen_["more than needed"];
     }
   }
   if (!enough || !MayHave(request, ranks, fsdp) || !MayRunIn(request, started.vram_mode)) {
@@ -119,6 +136,8 @@ void Books::CheckGroupOf(const core::JobRequest& request, const core::AttemptSta
                                 started.bytes_per_rank, " bytes each, which is not what it needs"));
   }
   if (fsdp) ++seen_["fsdp"];
+  if (request.low_rank) ++seen_["low rank"];
+  if (request.vram_bytes_max > 0) ++seen_["limited"];
 }
 
 // A job in auto takes no lower mode than a node could give it that the coordinator hears of, whatever of ours
@@ -127,7 +146,9 @@ void Books::CheckModeOf(const core::State& state, const core::AttemptStarted& st
   const core::Job& job = state.jobs.at(started.attempt.job);
   ++seen_[absl::StrCat("in ", ToString(started.vram_mode))];
   if (job.request.vram_mode != VramMode::kAuto || job.request.reference) return;
-  for (const VramMode better : {VramMode::kStandard, VramMode::kUltraLow, VramMode::kFp8}) {
+  for (const VramMode better : job.request.low_rank
+                                   ? std::vector{VramMode::kStandard, VramMode::kFp8Offload}
+                                   : std::vector{VramMode::kStandard, VramMode::kUltraLow, VramMode::kFp8}) {
     if (better == started.vram_mode) return;
     for (const auto& [name, node] : state.nodes) {
       const bool tried =
@@ -149,9 +170,10 @@ void Books::CheckModeOf(const core::State& state, const core::AttemptStarted& st
 bool Books::GivesMode(const core::NodeFacts& node, const core::ModelFacts& model,
                       const core::JobRequest& request, VramMode mode) {
   return std::any_of(model.needs.begin(), model.needs.end(), [&](const core::MemoryNeed& need) {
-    return need.vram_mode == mode && MayHave(request, need.world_size, need.fsdp) &&
-           std::count_if(node.gpus.begin(), node.gpus.end(), [&need](const core::GpuFacts& gpu) {
-             return !gpu.faulty && gpu.bytes_total - gpu.bytes_foreign >= need.as_executed_bytes;
+    const std::optional<std::int64_t> bytes = BytesOf(need, request);
+    return bytes && need.vram_mode == mode && MayHave(request, need.world_size, need.fsdp) &&
+           std::count_if(node.gpus.begin(), node.gpus.end(), [&bytes](const core::GpuFacts& gpu) {
+             return !gpu.faulty && gpu.bytes_total - gpu.bytes_foreign >= *bytes;
            }) >= need.world_size;
   });
 }

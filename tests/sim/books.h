@@ -2,7 +2,9 @@
 // State's own counters.
 #pragma once
 
+#include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 
@@ -15,6 +17,8 @@ namespace ovi::sim {
 bool MayHave(const core::JobRequest& request, int ranks, bool fsdp);
 // And whether it may run in that mode.
 bool MayRunIn(const core::JobRequest& request, VramMode mode);
+// What each rank needs then; nothing where that is more than the request may take.
+std::optional<std::int64_t> BytesOf(const core::MemoryNeed& need, const core::JobRequest& request);
 
 class Books {
  public:

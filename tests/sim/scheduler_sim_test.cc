@@ -30,10 +30,11 @@ TEST(Simulator, ReachesEveryKindOfEnd) {
     for (const auto& [what, count] : simulation.seen()) seen[what] += count;
   }
   for (const char* what :
-       {"COMPLETED",     "OUT_OF_MEMORY",  "NODE_FAIL",   "GPU_ERROR", "WORKER_CRASH",  "TIMEOUT",
-        "LAUNCH_FAILED", "BAD_INPUT",      "PREEMPTED",   "CANCELLED", "job COMPLETED", "job FAILED",
-        "job CANCELLED", "warm start",     "cold start",  "stop",      "fsdp",          "in standard",
-        "in fp8",        "in fp8_offload", "in ultra_low"}) {
+       {"COMPLETED",     "OUT_OF_MEMORY",  "NODE_FAIL",     "GPU_ERROR",  "WORKER_CRASH",
+        "TIMEOUT",       "LAUNCH_FAILED",  "BAD_INPUT",     "PREEMPTED",  "CANCELLED",
+        "job COMPLETED", "job FAILED",     "job CANCELLED", "warm start", "cold start",
+        "stop",          "fsdp",           "in standard",   "in fp8",     "in fp8_offload",
+        "in ultra_low",  "NODE_NOT_READY", "low rank",      "limited",    "more than needed"}) {
     EXPECT_GT(seen[what], 0) << what;
   }
 }

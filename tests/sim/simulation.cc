@@ -27,7 +27,8 @@ core::Policy Simulation::MakePolicy(Random& random) {
 }
 
 // Ranks of a gang take one byte less each time they are twice as many; with fsdp, their part and two more. In
-// the lower modes two thirds, half and a third of that, and one byte more.
+// the lower modes two thirds, half and a third of that, and one byte more. In the low-rank form one byte
+// less; the modes that stream have a use for what fp8 takes.
 std::vector<core::MemoryNeed> Simulation::MakeNeeds(std::int64_t bytes, std::int64_t reference_bytes,
                                                     int ranks_max) {
   std::vector<core::MemoryNeed> needs;
@@ -37,7 +38,10 @@ std::vector<core::MemoryNeed> Simulation::MakeNeeds(std::int64_t bytes, std::int
                        .fsdp = fsdp,
                        .vram_mode = mode,
                        .as_executed_bytes = mode_bytes,
-                       .reference_bytes = mode_reference});
+                       .reference_bytes = mode_reference,
+                       .low_rank_bytes = mode_bytes - 1,
+                       .as_executed_bytes_useful = std::max(mode_bytes, executed * 2 / 3 + 1),
+                       .low_rank_bytes_useful = std::max(mode_bytes - 1, executed * 2 / 3)});
     };
     in(VramMode::kStandard, executed, reference);
     in(VramMode::kFp8, executed * 2 / 3 + 1, 0);
@@ -107,10 +111,10 @@ bool Simulation::CouldRun(const core::NodeFacts& node, const core::ModelFacts& m
                           const core::JobRequest& request) {
   return std::any_of(model.needs.begin(), model.needs.end(), [&](const core::MemoryNeed& need) {
     if (!MayHave(request, need.world_size, need.fsdp) || !MayRunIn(request, need.vram_mode)) return false;
-    const std::int64_t bytes = request.reference ? need.reference_bytes : need.as_executed_bytes;
-    return std::count_if(node.gpus.begin(), node.gpus.end(), [bytes](const core::GpuFacts& gpu) {
-             return gpu.bytes_total >= bytes;
-           }) >= need.world_size;
+    const std::optional<std::int64_t> bytes = BytesOf(need, request);
+    return bytes && std::count_if(node.gpus.begin(), node.gpus.end(), [&bytes](const core::GpuFacts& gpu) {
+                      return gpu.bytes_total >= *bytes;
+                    }) >= need.world_size;
   });
 }
 
@@ -133,6 +137,8 @@ core::JobRequest Simulation::MakeRequest() {
     if (request.allocation == core::Allocation::kFsdp)
       request.gpu_count = static_cast<int>(random_.Of(std::vector<int>{0, 2, 3}));
     if (random_.Chance(0.5)) request.vram_mode = static_cast<VramMode>(random_.Between(1, 4));
+    request.low_rank = !request.reference && random_.Chance(0.2);
+    if (random_.Chance(0.2)) request.vram_bytes_max = random_.Between(3, 12);
     if (CouldRun(node, model, request)) return request;
   }
 }
