@@ -12,6 +12,7 @@
 #include "kernels/cpu/gemm_portable.h"
 #include "kernels/cpu/gemm_vnni.h"
 #include "kernels/cpu/gemm_widened.h"
+#include "kernels/cpu/narrow_weight.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/quantise.h"
 #include "kernels/cpu/scratch.h"
@@ -74,7 +75,7 @@ absl::Status PackByRows(const GemmWeight& dst, const HostTensor& src, GemmKernel
     } else if (kernel == GemmKernel::kVnni) {
       PackVnniRow(vnni, row, reinterpret_cast<const std::int8_t*>(values), dst.k, dst.storage.data);
     } else if (kernel == GemmKernel::kWidened) {
-      PackWidenedRow(dst, row, reinterpret_cast<const std::uint8_t*>(values));
+      PackNarrowRow<WidenedLayout>(dst, row, reinterpret_cast<const std::uint8_t*>(values));
     } else {
       PackPortableRow(dst, row, values);
     }
@@ -188,7 +189,7 @@ absl::Status PackGemmWeight(const GemmWeight& dst, const FourBitRows& src, GemmK
   ForEachRow(dst.n, WidenedLayout::kPanelRows, [&](std::int64_t index) {
     const FourBitRow row = RowOf(src, index);
     if (kernel == GemmKernel::kWidened) {
-      PackWidenedRow(dst, index, row);
+      PackNarrowRow<WidenedLayout>(dst, index, row);
     } else {
       PackPortableRow(dst, index, row);
     }

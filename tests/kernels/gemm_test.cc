@@ -21,7 +21,7 @@
 #include "kernels/cpu/gemm_amx.h"
 #include "kernels/cpu/gemm_epilogue.h"
 #include "kernels/cpu/gemm_vnni.h"
-#include "kernels/cpu/gemm_widened.h"
+#include "kernels/cpu/narrow_weight.h"
 #include "kernels/cpu/parallel.h"
 #include "tests/kernels/test_block.h"
 

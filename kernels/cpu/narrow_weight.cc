@@ -1,0 +1,161 @@
+#include "kernels/cpu/narrow_weight.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#if defined(__x86_64__)
+// GCC 12 warns about its own intrinsics, whose undefined vectors are meant (GCC bug 105593).
+#if !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+#include <immintrin.h>
+#endif
+
+namespace ovi::cpu {
+namespace {
+
+// Values past the row's `count` are zero, up to whole steps.
+template <typename Layout, typename T, typename Value>
+void PutRow(const Value& value, std::int64_t count, std::int64_t steps, std::int64_t in_panel, T* panel) {
+  for (std::int64_t i = 0; i < steps * Layout::kStepValues; ++i) {
+    panel[Layout::ValueOffset(in_panel, i)] = i < count ? value(i) : T{};
+  }
+}
+
+}  // namespace
+
+template <typename Layout>
+void PackNarrowRow(const GemmWeight& weight, std::int64_t index, const std::uint8_t* row) {
+  const Layout layout(weight);
+  std::byte* panel = weight.storage.data + layout.StepOffset(index / Layout::kPanelRows, 0);
+  PutRow<Layout>([&](std::int64_t i) { return row[i]; }, weight.k, layout.steps(), index % Layout::kPanelRows,
+                 reinterpret_cast<std::uint8_t*>(panel));
+}
+
+template <typename Layout>
+void PackNarrowRow(const GemmWeight& weight, std::int64_t index, const FourBitRow& row) {
+  constexpr std::int64_t kBytes = sizeof(BFloat16);
+  const Layout layout(weight);
+  const std::int64_t panel = index / Layout::kPanelRows;
+  const std::int64_t in_panel = index % Layout::kPanelRows;
+  std::byte* packed = weight.storage.data;
+  // Of 8 values of K and 16 rows, 16 words of 32 bits: word 2 r + (k % 2) has rows r and r + 8, alternating,
+  // of k, k + 2, k + 4 and k + 6. So a shift by 4 bits more gives the values of the next half vector of
+  // pairs.
+  const int shift = in_panel % 16 < 8 ? 0 : 4;
+  auto* words = reinterpret_cast<std::uint8_t*>(packed + layout.StepOffset(panel, 0)) + in_panel % 8 * 8;
+  const std::int64_t values = (layout.steps() - layout.tail_steps()) * Layout::kStepValues;
+  for (std::int64_t i = 0; i < values; ++i) {
+    std::uint8_t& byte = words[Layout::WordsOffset(in_panel, i) + i % 2 * 4 + i % 8 / 2];
+    const int bits = i < weight.k ? FourBitValue(row.q, i) & 0xf : 0;
+    byte = static_cast<std::uint8_t>((byte & 0xf0 >> shift) | bits << shift);
+  }
+  for (std::int64_t group = 0; group < FourBitGroups(weight.k); ++group) {
+    std::memcpy(packed + layout.ScaleOffset(panel, group) + in_panel * kBytes, row.scale + group * kBytes,
+                kBytes);
+  }
+  const auto up = [&](std::int64_t i) {
+    BFloat16 value;
+    std::memcpy(&value, row.up + i * kBytes, kBytes);
+    return value;
+  };
+  PutRow<Layout>(up, weight.four_bit->tail_rank, layout.tail_steps(), in_panel,
+                 reinterpret_cast<BFloat16*>(packed + layout.TailOffset(panel, 0)));
+}
+
+template void PackNarrowRow<WidenedLayout>(const GemmWeight&, std::int64_t, const std::uint8_t*);
+template void PackNarrowRow<WidenedLayout>(const GemmWeight&, std::int64_t, const FourBitRow&);
+
+#if defined(__x86_64__)
+
+namespace {
+
+// The bf16 of every e4m3 without its sign, the upper half of its f32.
+struct alignas(64) WidenTable {
+  std::array<std::uint16_t, 128> bits{};
+
+  WidenTable() {
+    for (std::size_t byte = 0; byte < bits.size(); ++byte)
+      bits[byte] = ToBFloat16(Float8E4M3Table()[byte]).bits;
+  }
+};
+
+// 0x80 of each byte becomes the sign, the rest is looked up: 64 entries in each pair of registers.
+[[gnu::target("avx512f,avx512bw,avx512vl")]] void WidenE4M3(const std::byte* from, std::int64_t values,
+                                                            std::byte* to) {
+  static const WidenTable table;
+  __m512i parts[4];
+  for (int i = 0; i < 4; ++i) parts[i] = _mm512_load_si512(table.bits.data() + i * 32);
+  const __m512i sign = _mm512_set1_epi16(static_cast<short>(0x8000));
+  for (std::int64_t i = 0; i < values; i += 32) {
+    const __m512i x = _mm512_cvtepu8_epi16(_mm256_load_si256(reinterpret_cast<const __m256i*>(from + i)));
+    const __m512i low = _mm512_permutex2var_epi16(parts[0], x, parts[1]);
+    const __m512i high = _mm512_permutex2var_epi16(parts[2], x, parts[3]);
+    const __mmask32 is_high = _mm512_test_epi16_mask(x, _mm512_set1_epi16(0x40));
+    const __m512i magnitude = _mm512_mask_mov_epi16(low, is_high, high);
+    // sign ? x << 8 : magnitude, bit by bit
+    const __m512i wide = _mm512_ternarylogic_epi32(sign, _mm512_slli_epi16(x, 8), magnitude, 0xca);
+    _mm512_store_si512(to + i * 2, wide);
+  }
+}
+
+// Half a vector of pairs of K: 16 values of 4 bits from the low bits of `words`, times their rows' scales.
+[[gnu::target("avx512f")]] inline __m512 ScaledValues(__m512i words, int shift, __m512 table, __m512 scale) {
+  return _mm512_mul_ps(_mm512_permutexvar_ps(_mm512_srli_epi32(words, static_cast<unsigned>(shift)), table),
+                       scale);
+}
+
+// `steps` of a panel from the first of a group on, whose scales `scales` points at; see PackNarrowRow.
+template <typename Layout>
+[[gnu::target("avx512f,avx512bw,avx512vl,avx512bf16")]] void WidenFourBit(const std::byte* from,
+                                                                          const std::byte* scales,
+                                                                          std::int64_t steps, std::byte* to) {
+  const __m512 table = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1);
+  const __m512i first_rows = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+  const __m512i last_rows = _mm512_add_epi32(first_rows, _mm512_set1_epi32(8));
+  for (std::int64_t begin = 0; begin < steps; begin += Layout::kGroupSteps) {
+    const std::int64_t end = std::min(begin + Layout::kGroupSteps, steps) * Layout::kStepValues;
+    for (std::int64_t row = 0; row < Layout::kPanelRows; row += 16) {
+      const __m256i stored = _mm256_load_si256(reinterpret_cast<const __m256i*>(scales + row * 2));
+      const __m512 scale = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(stored), 16));
+      const __m512 first = _mm512_permutexvar_ps(first_rows, scale);
+      const __m512 last = _mm512_permutexvar_ps(last_rows, scale);
+      for (std::int64_t i = begin * Layout::kStepValues; i < end; i += 8) {
+        const __m512i words = _mm512_load_si512(from + Layout::WordsOffset(row, i));
+#pragma GCC unroll 4
+        for (int pair = 0; pair < 4; ++pair) {
+          const __m512bh wide = _mm512_cvtne2ps_pbh(ScaledValues(words, pair * 8 + 4, table, last),
+                                                    ScaledValues(words, pair * 8, table, first));
+          std::memcpy(to + Layout::ValueOffset(row, i + pair * 2) * 2, &wide, sizeof(wide));
+        }
+      }
+    }
+    scales += Layout::kGroupScaleBytes;
+  }
+}
+
+}  // namespace
+
+template <typename Layout>
+const std::byte* WideBlock(const GemmWeight& weight, const Layout& layout, const PanelBlock& at,
+                           std::byte* scratch) {
+  const std::byte* packed = weight.storage.data;
+  const std::byte* block = packed + layout.Offset(at.panel, at.block);
+  const std::int64_t steps = layout.BlockSteps(at.block);
+  if (layout.IsTail(at.block)) return block;
+  if (weight.four_bit) {
+    const std::int64_t group = layout.BlockBegin(at.block) / Layout::kGroupSteps;
+    WidenFourBit<Layout>(block, packed + layout.ScaleOffset(at.panel, group), steps, scratch);
+  } else {
+    WidenE4M3(block, steps * Layout::kPanelStepValues, scratch);
+  }
+  return scratch;
+}
+
+template const std::byte* WideBlock(const GemmWeight&, const WidenedLayout&, const PanelBlock&, std::byte*);
+
+#endif
+
+}  // namespace ovi::cpu
