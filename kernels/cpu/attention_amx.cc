@@ -23,6 +23,7 @@
 #include <limits>
 #include <type_traits>
 
+#include "kernels/cpu/amx_tiles.h"
 #include "kernels/cpu/attention_path.h"
 #include "kernels/dtype.h"
 
@@ -89,27 +90,6 @@ OVI_TARGET void Multiply(const TileProduct& product) {
   _tile_stored(2, product.c + 2 * kTileSums, 64);
   _tile_stored(3, product.c + 3 * kTileSums, 64);
 }
-
-// Eight tiles of 16 rows of 64 bytes, while it lives.
-class [[nodiscard]] TileState {
-  struct alignas(64) Config {
-    std::uint8_t palette = 1;
-    std::uint8_t start_row = 0;
-    std::uint8_t reserved[14] = {};
-    std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-    std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-  };
-
- public:
-  OVI_TARGET TileState() {
-    // Static: GCC 12 believes that _tile_loadconfig reads 8 bytes and may drop the stores of a local.
-    static constexpr Config kConfig;
-    _tile_loadconfig(&kConfig);
-  }
-  OVI_TARGET ~TileState() { _tile_release(); }
-  TileState(const TileState&) = delete;
-  TileState& operator=(const TileState&) = delete;
-};
 
 // Where a task keeps its blocks.
 struct AmxScratch {
@@ -401,7 +381,7 @@ bool AttendAmx(const Attention& op, const AttentionRows& rows) {
   std::fill_n(scratch.max, scratch.rows_padded, kNoMax);
   for (float* sums : scratch.sums) std::fill_n(sums, scratch.rows_padded * kLanes, 0.0f);
 
-  const TileState tile_state;
+  const AmxTiles tiles;
   const auto attend_keys = [&](Sweep sweep) {
     for (std::int64_t key = 0; key < op.keys; key += scratch.block) {
       const std::int64_t count = std::min(scratch.block, op.keys - key);

@@ -3,13 +3,10 @@
 #include <atomic>
 #include <cstring>
 
+#include "kernels/cpu/amx_tiles.h"
 #include "kernels/cpu/gemm_epilogue.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/scratch.h"
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 namespace ovi::cpu {
 
@@ -33,170 +30,59 @@ void PackAmxRow(const AmxLayout& layout, std::int64_t index, const std::byte* ro
 
 #if defined(__x86_64__)
 
-#define OVI_AMX_TARGET [[gnu::target("amx-tile,amx-bf16,amx-int8,avx512f"), gnu::noinline]]
-
 namespace {
 
-constexpr std::int64_t kPairRows = 32;     // two tiles of rows of a, one above the other
-constexpr std::int64_t kRowBlock = 256;    // rows that share one pass over W
+constexpr std::int64_t kRowBlock = kAmxPassPairs * kAmxPairRows;
 constexpr std::int64_t kRowBlocksMax = 4;  // row blocks packed at a time
-constexpr std::int64_t kPairStepBytes = 2048;
-
-struct alignas(64) TileConfig {
-  std::uint8_t palette = 1;
-  std::uint8_t start_row = 0;
-  std::uint8_t reserved[14] = {};
-  std::uint16_t bytes_per_row[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-  std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-// Static: GCC 12's _tile_loadconfig tells the compiler of its first 8 bytes only.
-constexpr TileConfig kTiles;
-
-OVI_AMX_TARGET void LoadTiles() {
-  _tile_loadconfig(&kTiles);
-}
-OVI_AMX_TARGET void ReleaseTiles() {
-  _tile_release();
-}
-
-// One block of one panel against all pairs of rows.
-struct PanelPass {
-  const std::byte* a = nullptr;  // pair after pair, each `steps` steps of two tiles
-  const std::byte* w = nullptr;  // `steps` steps of two tiles
-  std::byte* sums = nullptr;     // the top left corner of the panel's sums
-  std::int64_t sums_stride = 0;  // bytes
-  std::int64_t steps = 0;
-  std::int64_t pairs = 0;
-  // Fetched into L2 meanwhile, so many cache lines a step: the next panel, and a share of the rows' next
-  // block.
-  const std::byte* next_w = nullptr;
-  int next_w_lines = 0;
-  const std::byte* next_a = nullptr;
-  int next_a_lines = 0;
-};
-
-// Tiles 0-3 are the sums (top left, top right, bottom left, bottom right), 4-5 rows of a, 6-7 columns of W.
-// Rows of a are loaded with the hint that keeps them from pushing W out of L1: without it half of the rate is
-// lost. At a change of pair the stores of the old sums and the loads of the new ones stand between
-// multiplications, so that the tile unit does not wait for either.
-#define OVI_LOAD_AW(a, w)                \
-  _tile_stream_loadd(4, (a), 64);        \
-  _tile_stream_loadd(5, (a) + 1024, 64); \
-  _tile_loadd(6, (w), 64);               \
-  _tile_loadd(7, (w) + 1024, 64)
-#define OVI_DOT(sum, x, y)     \
-  if constexpr (kInt8) {       \
-    _tile_dpbssd(sum, x, y);   \
-  } else {                     \
-    _tile_dpbf16ps(sum, x, y); \
-  }
-#define OVI_LOAD_SUM(tile, address)     \
-  if constexpr (kFirstBlock) {          \
-    _tile_zero(tile);                   \
-  } else {                              \
-    _tile_loadd(tile, address, stride); \
-  }
-
-template <bool kInt8, bool kFirstBlock>
-OVI_AMX_TARGET void RunPanelPass(const PanelPass& pass) {
-  // GCC's tile loads do not tell the compiler that they read memory.
-  asm volatile("" ::: "memory");
-  const std::int64_t stride = pass.sums_stride;
-  const std::int64_t down = 16 * stride;
-  const std::byte* next_w = pass.next_w;
-  const std::byte* next_a = pass.next_a;
-  const std::byte* a = pass.a;
-  std::byte* c = pass.sums;
-  OVI_LOAD_SUM(0, c);
-  OVI_LOAD_SUM(1, c + 64);
-  OVI_LOAD_SUM(2, c + down);
-  OVI_LOAD_SUM(3, c + down + 64);
-  OVI_LOAD_AW(a, pass.w);
-  OVI_DOT(0, 4, 6);
-  OVI_DOT(1, 4, 7);
-  OVI_DOT(2, 5, 6);
-  OVI_DOT(3, 5, 7);
-  for (std::int64_t pair = 1;; ++pair) {
-    std::byte* next_c = c + kPairRows * stride;
-    const std::byte* soon = next_c;
-    const std::byte* w = pass.w + AmxLayout::kPanelStepBytes;
-    const std::byte* end = a + pass.steps * kPairStepBytes;
-    for (a += kPairStepBytes; a != end; a += kPairStepBytes, w += AmxLayout::kPanelStepBytes) {
-      OVI_LOAD_AW(a, w);
-      OVI_DOT(0, 4, 6);
-      if constexpr (!kFirstBlock) {
-        _mm_prefetch(soon, _MM_HINT_T0);
-        _mm_prefetch(soon + 64, _MM_HINT_T0);
-        _mm_prefetch(soon + stride, _MM_HINT_T0);
-        _mm_prefetch(soon + stride + 64, _MM_HINT_T0);
-        soon += 2 * stride;
-      }
-      OVI_DOT(1, 4, 7);
-      for (int line = 0; line < pass.next_w_lines; ++line, next_w += 64) _mm_prefetch(next_w, _MM_HINT_T1);
-      for (int line = 0; line < pass.next_a_lines; ++line, next_a += 64) _mm_prefetch(next_a, _MM_HINT_T1);
-      OVI_DOT(2, 5, 6);
-      OVI_DOT(3, 5, 7);
-    }
-    if (pair == pass.pairs) break;
-    OVI_LOAD_AW(a, pass.w);
-    _tile_stored(0, c, stride);
-    OVI_LOAD_SUM(0, next_c);
-    OVI_DOT(0, 4, 6);
-    _tile_stored(1, c + 64, stride);
-    OVI_LOAD_SUM(1, next_c + 64);
-    OVI_DOT(1, 4, 7);
-    _tile_stored(2, c + down, stride);
-    OVI_LOAD_SUM(2, next_c + down);
-    OVI_DOT(2, 5, 6);
-    _tile_stored(3, c + down + 64, stride);
-    OVI_LOAD_SUM(3, next_c + down + 64);
-    OVI_DOT(3, 5, 7);
-    c = next_c;
-  }
-  _tile_stored(0, c, stride);
-  _tile_stored(1, c + 64, stride);
-  _tile_stored(2, c + down, stride);
-  _tile_stored(3, c + down + 64, stride);
-}
-
-using PassFunction = void (*)(const PanelPass&);
-PassFunction ChoosePass(bool int8, bool first_block) {
-  if (int8) return first_block ? RunPanelPass<true, true> : RunPanelPass<true, false>;
-  return first_block ? RunPanelPass<false, true> : RunPanelPass<false, false>;
-}
 
 // Rows of a in the order the passes read them: block by block, in a block pair by pair.
 struct PackedRows {
   std::byte* data = nullptr;
   std::int64_t row = 0;   // first row of a
   std::int64_t rows = 0;  // up to kRowBlock; the packed tail is zero
-  std::int64_t pairs() const { return (rows + kPairRows - 1) / kPairRows; }
+  std::int64_t pairs() const { return (rows + kAmxPairRows - 1) / kAmxPairRows; }
 };
 
-// Copies pair `pair`: a cache line of each of its 32 rows at a time, so that the stores run on through the
-// packed pair. Row by row, with stores 2 KiB apart, packing takes up to 9% of a multiplication (1024 rows of
-// 14336 bf16 on a Xeon with AMX: 7.8 ms against 4.3 ms).
 void PackPair(const Gemm& op, const AmxLayout& layout, const PackedRows& packed, std::int64_t pair) {
-  constexpr std::int64_t kLine = AmxLayout::kStepBytes;
   const std::int64_t row_bytes = op.weight->k * ElementBytes(op.a.dtype);
-  const std::int64_t first = pair * kPairRows;
-  const std::int64_t rows = std::min(kPairRows, packed.rows - first);
+  const std::int64_t first = pair * kAmxPairRows;
+  const std::int64_t rows = std::min(kAmxPairRows, packed.rows - first);
   const std::byte* src = op.a.data + (packed.row + first) * row_bytes;
   for (std::int64_t block = 0; block < layout.blocks(); ++block) {
     const std::int64_t begin = layout.BlockBegin(block);
     const std::int64_t steps = layout.BlockSteps(block);
-    std::byte* dst = packed.data + (begin * packed.pairs() + pair * steps) * kPairStepBytes;
-    for (std::int64_t step = begin; step < begin + steps; ++step, dst += kPairStepBytes) {
-      const std::int64_t bytes = std::min(kLine, row_bytes - step * kLine);
-      if (rows < kPairRows || bytes < kLine) std::memset(dst, 0, kPairStepBytes);
-      for (std::int64_t row = 0; row < rows; ++row) {
-        const std::byte* from = src + row * row_bytes + step * kLine;
-        if (bytes == kLine) {
-          std::memcpy(dst + row * kLine, from, kLine);
-        } else {
-          std::memcpy(dst + row * kLine, from, static_cast<std::size_t>(bytes));
-        }
-      }
+    PackAmxPair(src + begin * kAmxStepBytes, row_bytes, rows, row_bytes - begin * kAmxStepBytes, steps,
+                packed.data + (begin * packed.pairs() + pair * steps) * kAmxPairStepBytes);
+  }
+}
+
+// Sums of the rows of `a` times panels [begin, end) of W, all in one group. `stride` counts sums.
+void Multiply(const Gemm& op, const AmxLayout& layout, const PackedRows& a, std::int64_t begin,
+              std::int64_t end, std::byte* sums, std::int64_t stride) {
+  const AmxTiles tiles;
+  const std::int64_t panels = end - begin;
+  for (std::int64_t block = 0; block < layout.blocks(); ++block) {
+    const std::int64_t steps = layout.BlockSteps(block);
+    AmxPass pass;
+    pass.type = op.weight->dtype == DType::kI8 ? AmxSums::kI32 : AmxSums::kF32;
+    pass.first_block = block == 0;
+    pass.a = a.data + layout.BlockBegin(block) * a.pairs() * kAmxPairStepBytes;
+    pass.sums_stride = stride * std::int64_t{sizeof(float)};
+    pass.steps = steps;
+    pass.pairs = a.pairs();
+    pass.next_w_lines = static_cast<int>((32 + a.pairs() - 1) / a.pairs());
+    // After the last block, the next task's first one.
+    const std::int64_t next_block = (block + 1) % layout.blocks();
+    const std::int64_t panel_steps = panels * steps;
+    pass.next_a = a.data + layout.BlockBegin(next_block) * a.pairs() * kAmxPairStepBytes;
+    pass.next_a_lines =
+        static_cast<int>((layout.BlockSteps(next_block) * 32 + panel_steps - 1) / panel_steps);
+    for (std::int64_t panel = begin; panel < end; ++panel) {
+      pass.w = op.weight->storage.data + layout.Offset(panel, block);
+      pass.next_w = pass.w + steps * AmxLayout::kPanelStepBytes;
+      pass.sums = sums + (panel - begin) * AmxLayout::kPanelRows * std::int64_t{sizeof(float)};
+      RunAmxPass(pass);
+      pass.next_a += pass.next_a_lines * a.pairs() * (steps - 1) * 64;
     }
   }
 }
@@ -205,41 +91,16 @@ void PackPair(const Gemm& op, const AmxLayout& layout, const PackedRows& packed,
 bool RunTask(const Gemm& op, const AmxLayout& layout, const PackedRows& a, std::int64_t begin,
              std::int64_t end) {
   thread_local Scratch scratch;
-  const bool int8 = op.weight->dtype == DType::kI8;
   const std::int64_t panels = end - begin;
   // One more line a row keeps rows that are read together out of each other's cache sets.
   const std::int64_t stride = panels * AmxLayout::kPanelRows + 16;
-  std::byte* sums = scratch.Reserve(a.pairs() * kPairRows * stride * std::int64_t{sizeof(float)});
+  std::byte* sums = scratch.Reserve(a.pairs() * kAmxPairRows * stride * std::int64_t{sizeof(float)});
   if (sums == nullptr) return false;
-  LoadTiles();
-  for (std::int64_t block = 0; block < layout.blocks(); ++block) {
-    const std::int64_t steps = layout.BlockSteps(block);
-    const PassFunction run = ChoosePass(int8, block == 0);
-    PanelPass pass;
-    pass.a = a.data + layout.BlockBegin(block) * a.pairs() * kPairStepBytes;
-    pass.sums_stride = stride * std::int64_t{sizeof(float)};
-    pass.steps = steps;
-    pass.pairs = a.pairs();
-    pass.next_w_lines = static_cast<int>((32 + a.pairs() - 1) / a.pairs());
-    // After the last block, the next task's first one.
-    const std::int64_t next_block = (block + 1) % layout.blocks();
-    const std::int64_t panel_steps = panels * steps;
-    pass.next_a = a.data + layout.BlockBegin(next_block) * a.pairs() * kPairStepBytes;
-    pass.next_a_lines =
-        static_cast<int>((layout.BlockSteps(next_block) * 32 + panel_steps - 1) / panel_steps);
-    for (std::int64_t panel = begin; panel < end; ++panel) {
-      pass.w = op.weight->storage.data + layout.Offset(panel, block);
-      pass.next_w = pass.w + steps * AmxLayout::kPanelStepBytes;
-      pass.sums = sums + (panel - begin) * AmxLayout::kPanelRows * std::int64_t{sizeof(float)};
-      run(pass);
-      pass.next_a += pass.next_a_lines * a.pairs() * (steps - 1) * 64;
-    }
-  }
-  ReleaseTiles();
+  Multiply(op, layout, a, begin, end, sums, stride);
   const std::int64_t column = begin * AmxLayout::kPanelRows;
   const GemmWindow window{a.row, a.rows, column,
                           std::min(op.weight->n - column, panels * AmxLayout::kPanelRows)};
-  if (int8) {
+  if (op.weight->dtype == DType::kI8) {
     FinishGemm(op, window, reinterpret_cast<const std::int32_t*>(sums), stride);
   } else {
     FinishGemm(op, window, reinterpret_cast<const float*>(sums), stride);
@@ -275,9 +136,9 @@ absl::Status RunAmxGemm(const Gemm& op) {
       return PackedRows{packed + block * block_bytes, base + block * kRowBlock,
                         std::min(kRowBlock, rows - block * kRowBlock)};
     };
-    ParallelFor((rows + kPairRows - 1) / kPairRows, 1, [&](std::int64_t from, std::int64_t to) {
+    ParallelFor((rows + kAmxPairRows - 1) / kAmxPairRows, 1, [&](std::int64_t from, std::int64_t to) {
       for (std::int64_t pair = from; pair < to; ++pair) {
-        const std::int64_t pairs_a_block = kRowBlock / kPairRows;
+        const std::int64_t pairs_a_block = kRowBlock / kAmxPairRows;
         PackPair(op, layout, rows_of(pair / pairs_a_block), pair % pairs_a_block);
       }
     });

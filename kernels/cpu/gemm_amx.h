@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
+#include "kernels/cpu/amx_pass.h"
 #include "kernels/gemm.h"
 
 namespace ovi::cpu {
@@ -17,10 +18,10 @@ namespace ovi::cpu {
 // Where the blocks of a packed (n, k) weight lie. Pure.
 class AmxLayout {
  public:
-  static constexpr std::int64_t kPanelRows = 32;
-  static constexpr std::int64_t kStepBytes = 64;         // of K, one tile row
-  static constexpr std::int64_t kBlockSteps = 16;        // 32 KiB of W: L1 with room for passing rows
-  static constexpr std::int64_t kPanelStepBytes = 2048;  // two tiles
+  static constexpr std::int64_t kPanelRows = kAmxPanelRows;
+  static constexpr std::int64_t kStepBytes = kAmxStepBytes;
+  static constexpr std::int64_t kBlockSteps = kAmxBlockSteps;
+  static constexpr std::int64_t kPanelStepBytes = kAmxPanelStepBytes;
   // Panels that are worked on together: 512 columns. Their sums for 256 rows and two blocks of those rows
   // take 1 MiB of L2; of a Xeon's 2 MiB, 1.3 MiB can be read at the full rate.
   static constexpr std::int64_t kGroupPanels = 16;
