@@ -7,6 +7,7 @@
 #include "base/status.h"
 #include "kernels/cpu/features.h"
 #include "kernels/cpu/gemm_amx.h"
+#include "kernels/cpu/gemm_amx_narrow.h"
 #include "kernels/cpu/gemm_epilogue.h"
 #include "kernels/cpu/gemm_onednn.h"
 #include "kernels/cpu/gemm_portable.h"
@@ -58,18 +59,29 @@ void ForEachRow(std::int64_t n, std::int64_t panel_rows, const Pack& pack) {
   });
 }
 
-absl::Status PackByRows(const GemmWeight& dst, const HostTensor& src, GemmKernel kernel) {
+// Rows of W that lie side by side at most.
+std::int64_t PanelRows(GemmKernel kernel) {
   static_assert(VnniLayout::kPanelRows == WidenedLayout::kPanelRows);
   const bool wide_panels = kernel == GemmKernel::kVnni || kernel == GemmKernel::kWidened;
-  const std::int64_t panel_rows = wide_panels ? VnniLayout::kPanelRows : AmxLayout::kPanelRows;
+  return wide_panels ? VnniLayout::kPanelRows : kAmxPanelRows;
+}
+
+// Whether the AMX kernel widens it on its way (gemm_amx_narrow.h).
+bool IsNarrow(const GemmWeight& weight) {
+  return weight.four_bit || weight.dtype == DType::kF8E4M3;
+}
+
+absl::Status PackByRows(const GemmWeight& dst, const HostTensor& src, GemmKernel kernel) {
   const AmxLayout amx(dst.dtype, dst.n, dst.k);
   const VnniLayout vnni(dst.n, dst.k);
   std::atomic<bool> ok = true;
-  ForEachRow(dst.n, panel_rows, [&](std::int64_t row) {
+  ForEachRow(dst.n, PanelRows(kernel), [&](std::int64_t row) {
     thread_local Scratch scratch;
     const std::byte* values = PreparedRow(dst, src, row, scratch);
     if (values == nullptr) {
       ok = false;
+    } else if (kernel == GemmKernel::kAmx && IsNarrow(dst)) {
+      PackNarrowRow<AmxNarrowLayout>(dst, row, reinterpret_cast<const std::uint8_t*>(values));
     } else if (kernel == GemmKernel::kAmx) {
       PackAmxRow(amx, row, values, dst.k * ElementBytes(dst.dtype), dst.storage.data);
     } else if (kernel == GemmKernel::kVnni) {
@@ -83,7 +95,8 @@ absl::Status PackByRows(const GemmWeight& dst, const HostTensor& src, GemmKernel
   return ok ? absl::OkStatus() : absl::ResourceExhaustedError("gemm weight: out of host memory");
 }
 
-GemmKernel ChooseWidened(const Features& features) {
+GemmKernel ChooseNarrow(const Features& features) {
+  if (features.amx) return GemmKernel::kAmx;
   return features.avx512_bf16 ? GemmKernel::kWidened : GemmKernel::kPortable;
 }
 
@@ -103,7 +116,8 @@ absl::StatusOr<GemmWeight> Allocate(Arena& arena, GemmWeight weight, std::string
       break;
     }
     case GemmKernel::kAmx:
-      bytes = AmxLayout(weight.dtype, weight.n, weight.k).bytes();
+      bytes = IsNarrow(weight) ? AmxNarrowLayout(weight).bytes()
+                               : AmxLayout(weight.dtype, weight.n, weight.k).bytes();
       break;
     case GemmKernel::kVnni:
       bytes = VnniLayout(weight.n, weight.k).bytes();
@@ -125,12 +139,12 @@ absl::StatusOr<GemmWeight> Allocate(Arena& arena, GemmWeight weight, std::string
 }  // namespace
 
 GemmKernel ChooseFourBitGemmKernel(const Features& features) {
-  return ChooseWidened(features);
+  return ChooseNarrow(features);
 }
 
 GemmKernel ChooseGemmKernel(DType weight_dtype, const Features& features) {
   if (weight_dtype == DType::kF32) return GemmKernel::kOneDnn;
-  if (weight_dtype == DType::kF8E4M3) return ChooseWidened(features);
+  if (weight_dtype == DType::kF8E4M3) return ChooseNarrow(features);
   if (features.amx) return GemmKernel::kAmx;
   if (weight_dtype == DType::kI8) return features.avx512_vnni ? GemmKernel::kVnni : GemmKernel::kPortable;
   return features.avx512 ? GemmKernel::kOneDnn : GemmKernel::kPortable;
@@ -186,9 +200,11 @@ absl::Status PackGemmWeight(const GemmWeight& dst, const HostTensor& src, GemmKe
 
 absl::Status PackGemmWeight(const GemmWeight& dst, const FourBitRows& src, GemmKernel kernel) {
   OVI_RETURN_IF_ERROR(Validate(dst, src));
-  ForEachRow(dst.n, WidenedLayout::kPanelRows, [&](std::int64_t index) {
+  ForEachRow(dst.n, PanelRows(kernel), [&](std::int64_t index) {
     const FourBitRow row = RowOf(src, index);
-    if (kernel == GemmKernel::kWidened) {
+    if (kernel == GemmKernel::kAmx) {
+      PackNarrowRow<AmxNarrowLayout>(dst, index, row);
+    } else if (kernel == GemmKernel::kWidened) {
       PackNarrowRow<WidenedLayout>(dst, index, row);
     } else {
       PackPortableRow(dst, index, row);
@@ -203,7 +219,7 @@ absl::Status RunGemm(const Gemm& op, GemmKernel kernel) {
     case GemmKernel::kOneDnn:
       return RunOneDnnGemm(op);
     case GemmKernel::kAmx:
-      return RunAmxGemm(op);
+      return IsNarrow(*op.weight) ? RunAmxNarrowGemm(op) : RunAmxGemm(op);
     case GemmKernel::kVnni:
       return RunVnniGemm(op);
     case GemmKernel::kWidened:

@@ -6,6 +6,7 @@
 //   bf16    with AVX-512        oneDNN: 0.91-0.96 of the VDPBF16PS peak on Zen 5
 //   i8      with AMX            own tiles
 //   i8      with AVX-512 VNNI   own loops (gemm_vnni.h): oneDNN reaches 0.6 of that peak
+//   f8_e4m3 with AMX            own tiles (gemm_amx_narrow.h)
 //   f8_e4m3 with AVX-512 BF16   own loops (gemm_widened.h): 0.95-1.0 of oneDNN's bf16 on Zen 4
 //   4 bits  as f8_e4m3
 //   else                        portable loops (gemm_portable.h): oneDNN's bf16 needs AVX-512, and older
@@ -50,8 +51,8 @@ absl::Status PackGemmWeight(const GemmWeight& dst, const FourBitRows& src);
 absl::Status RunGemm(const Gemm& op);
 
 // The same with a kernel of the caller's choice, for tests and measurements: all three take the same one, and
-// one that has the dtype: kOneDnn f32 and bf16, kVnni int8, kWidened f8_e4m3 and 4 bits, kAmx bf16 and int8,
-// kPortable all but f32.
+// one that has the dtype: kOneDnn f32 and bf16, kVnni int8, kWidened f8_e4m3 and 4 bits, kAmx and kPortable
+// all but f32.
 absl::StatusOr<GemmWeight> AllocateGemmWeight(Arena& arena, DType dtype, std::int64_t n, std::int64_t k,
                                               std::string_view what, GemmKernel kernel);
 absl::StatusOr<GemmWeight> AllocateGemmWeight(Arena& arena, const FourBitFormat& format, std::int64_t n,

@@ -1,5 +1,5 @@
 // What the matrix kernels share that stream blocks of W out of L2 past a few rows of a at a time
-// (gemm_vnni.cc, gemm_widened.cc).
+// (gemm_vnni.cc, gemm_widened.cc, gemm_amx_narrow.cc).
 //
 // W is cut into panels, a panel along K into blocks. A task is some hundred rows of a times a few panels,
 // block by block; its sums pass through a scratch matrix between the blocks.
@@ -87,6 +87,7 @@ struct PanelBlocking {
   std::int64_t rows = 0;            // at most, that share one pass over W
   std::int64_t row_blocks_max = 0;  // so many times `rows` are packed at a time
   std::int64_t panels = 0;          // at most, that share their rows of a
+  std::int64_t pack_rows_min = 8;   // that a thread packs
 };
 
 // Panels of a task: fewer than wanted where threads would go without work.
@@ -117,7 +118,7 @@ absl::Status RunPanelTasks(const PanelBlocking& blocking, std::int64_t m, std::i
     };
     for (std::int64_t block = 0; block < row_blocks; ++block) {
       const PackedRows part = rows_of(block);
-      ParallelFor(part.rows, 8, [&](std::int64_t from, std::int64_t to) {
+      ParallelFor(part.rows, blocking.pack_rows_min, [&](std::int64_t from, std::int64_t to) {
         for (std::int64_t row = from; row < to; ++row) pack(part, row);
       });
     }

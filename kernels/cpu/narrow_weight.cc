@@ -67,6 +67,8 @@ void PackNarrowRow(const GemmWeight& weight, std::int64_t index, const FourBitRo
 
 template void PackNarrowRow<WidenedLayout>(const GemmWeight&, std::int64_t, const std::uint8_t*);
 template void PackNarrowRow<WidenedLayout>(const GemmWeight&, std::int64_t, const FourBitRow&);
+template void PackNarrowRow<AmxNarrowLayout>(const GemmWeight&, std::int64_t, const std::uint8_t*);
+template void PackNarrowRow<AmxNarrowLayout>(const GemmWeight&, std::int64_t, const FourBitRow&);
 
 #if defined(__x86_64__)
 
@@ -155,6 +157,7 @@ const std::byte* WideBlock(const GemmWeight& weight, const Layout& layout, const
 }
 
 template const std::byte* WideBlock(const GemmWeight&, const WidenedLayout&, const PanelBlock&, std::byte*);
+template const std::byte* WideBlock(const GemmWeight&, const AmxNarrowLayout&, const PanelBlock&, std::byte*);
 
 #endif
 

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/cpu/amx_pass.h"
 #include "kernels/cpu/gemm_panels.h"
 #include "kernels/cpu/weight_rows.h"
 #include "kernels/gemm.h"
@@ -112,6 +113,9 @@ class NarrowLayout {
 // Three vectors of sums by four instructions (gemm_widened.h).
 using WidenedLayout =
     NarrowLayout<PanelShape{.rows = 48, .tile_rows = 48, .step_values = 8, .block_steps = 96}>;
+// Two AMX tiles side by side (gemm_amx_narrow.h).
+using AmxNarrowLayout = NarrowLayout<PanelShape{
+    .rows = kAmxPanelRows, .tile_rows = 16, .step_values = kAmxStepBytes / 2, .block_steps = kAmxBlockSteps}>;
 
 // Puts `row`, row `index` of the weight, in its place in its storage. Rows past n are never set and reach no
 // output.

@@ -92,11 +92,13 @@ void PinToThisCore() {
 // The peak of the unit that this dtype is computed on, here: what the kernel could reach at best. The header
 // of the output has all units of the core, for it may have a faster one (Xeons run VDPBF16PS at half the rate
 // of f32).
-Peak ExecutingPeak(DType type, const cpu::Features& features, double milliseconds) {
+Peak ExecutingPeak(DType type, GemmKernel kernel, double milliseconds) {
+  const cpu::Features& features = cpu::CpuFeatures();
+  const bool tiles = features.amx && kernel != GemmKernel::kWidened && kernel != GemmKernel::kVnni;
   const char* unit = bench::PeakUnits().front();  // the widest f32
   if ((type == DType::kBF16 || type == DType::kF8E4M3) && features.avx512_bf16)
-    unit = features.amx ? "amx_bf16" : "avx512_bf16";
-  if (type == DType::kI8 && features.avx512_vnni) unit = features.amx ? "amx_i8" : "avx512_vnni_i8";
+    unit = tiles ? "amx_bf16" : "avx512_bf16";
+  if (type == DType::kI8 && features.avx512_vnni) unit = tiles ? "amx_i8" : "avx512_vnni_i8";
   return bench::MeasurePeak(unit, milliseconds);
 }
 
@@ -202,10 +204,10 @@ absl::StatusOr<Timing> Measure(const Kind& kind, GemmKernel kernel, std::int64_t
   Timing timing;
   std::vector<double> peaks_after;
   for (int round = 0; round <= rounds; ++round) {
-    const Peak here = ExecutingPeak(kind.type, cpu::CpuFeatures(), 1.0);
+    const Peak here = ExecutingPeak(kind.type, kernel, 1.0);
     if (here.gflops > timing.peak.gflops) timing.peak = here;
     OVI_ASSIGN_OR_RETURN(const double seconds, Seconds(*operands));
-    peaks_after.push_back(ExecutingPeak(kind.type, cpu::CpuFeatures(), 0.1).gflops);
+    peaks_after.push_back(ExecutingPeak(kind.type, kernel, 0.1).gflops);
     double bf16_seconds = 0;
     if (bf16 != nullptr) {
       OVI_ASSIGN_OR_RETURN(bf16_seconds, Seconds(*bf16));

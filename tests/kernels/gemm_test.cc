@@ -37,7 +37,6 @@ std::vector<GemmKernel> KernelsFor(DType dtype) {
   std::vector<GemmKernel> kernels = {GemmKernel::kPortable};
   if (dtype == DType::kF8E4M3) {
     if (features.avx512_bf16) kernels.push_back(GemmKernel::kWidened);
-    return kernels;
   }
   if (dtype == DType::kBF16 && features.avx512) kernels.push_back(GemmKernel::kOneDnn);
   if (dtype == DType::kI8 && features.avx512_vnni) kernels.push_back(GemmKernel::kVnni);
@@ -709,15 +708,20 @@ TEST(VnniLayout, PanelsTileTheWeightWithoutGapsOrOverlap) {
   }
 }
 
-TEST(WidenedLayout, PanelsTileTheWeightWithoutGapsOrOverlap) {
-  using cpu::WidenedLayout;
+template <typename Layout>
+class NarrowLayouts : public testing::Test {};
+using EveryNarrowLayout = testing::Types<cpu::WidenedLayout, cpu::AmxNarrowLayout>;
+TYPED_TEST_SUITE(NarrowLayouts, EveryNarrowLayout);
+
+TYPED_TEST(NarrowLayouts, PanelsTileTheWeightWithoutGapsOrOverlap) {
+  using Layout = TypeParam;
   for (const Size& size : {Size{0, 1, 1}, Size{0, 49, 31}, Size{0, 800, 1111}, Size{0, 3072, 3072},
                            Size{0, 14'336, 3072}, Size{0, 3072, 14'336}, Size{0, 262'144, 16'384}}) {
-    const WidenedLayout layout({.dtype = DType::kF8E4M3, .n = size.n, .k = size.k});
+    const Layout layout({.dtype = DType::kF8E4M3, .n = size.n, .k = size.k});
     std::int64_t next = 0;
     for (std::int64_t panel = 0; panel < layout.panels(); ++panel) {
       for (std::int64_t block = 0; block < layout.blocks(); ++block) {
-        ASSERT_LE(layout.BlockSteps(block), WidenedLayout::kBlockSteps);
+        ASSERT_LE(layout.BlockSteps(block), Layout::kBlockSteps);
         ASSERT_GE(layout.BlockSteps(block), 1);
         ASSERT_EQ(layout.Offset(panel, block), next);
         next += layout.BlockBytes(block);
@@ -729,23 +733,23 @@ TEST(WidenedLayout, PanelsTileTheWeightWithoutGapsOrOverlap) {
 }
 
 // Of 4 bits: values, scales and tails.
-TEST(WidenedLayout, FourBitPartsTileTheWeightWithoutOverlap) {
-  using cpu::WidenedLayout;
+TYPED_TEST(NarrowLayouts, FourBitPartsTileTheWeightWithoutOverlap) {
+  using Layout = TypeParam;
   for (const Size& size : {Size{0, 1, 1}, Size{5, 49, 31}, Size{32, 800, 1111}, Size{64, 3072, 14'336},
                            Size{1600, 100, 70}, Size{128, 262'144, 32'768}}) {
     const FourBitFormat format{size.m};
-    const WidenedLayout layout({.dtype = DType::kBF16, .n = size.n, .k = size.k, .four_bit = format});
+    const Layout layout({.dtype = DType::kBF16, .n = size.n, .k = size.k, .four_bit = format});
     std::int64_t next = 0;
     std::int64_t next_tail = layout.TailOffset(0, 0);
     for (std::int64_t panel = 0; panel < layout.panels(); ++panel) {
       for (std::int64_t block = 0; block < layout.blocks(); ++block) {
-        ASSERT_LE(layout.BlockSteps(block), WidenedLayout::kBlockSteps);
+        ASSERT_LE(layout.BlockSteps(block), Layout::kBlockSteps);
         ASSERT_GE(layout.BlockSteps(block), 1);
         std::int64_t& here = layout.IsTail(block) ? next_tail : next;
         ASSERT_EQ(layout.Offset(panel, block), here);
         here += layout.BlockBytes(block);
         if (!layout.IsTail(block)) {
-          ASSERT_EQ(layout.BlockBegin(block) % WidenedLayout::kGroupSteps, 0);
+          ASSERT_EQ(layout.BlockBegin(block) % Layout::kGroupSteps, 0);
         }
       }
     }
@@ -755,6 +759,24 @@ TEST(WidenedLayout, FourBitPartsTileTheWeightWithoutOverlap) {
     EXPECT_EQ(next_tail, layout.bytes());
     EXPECT_GE(next, size.n * size.k / 2);  // the last size: 4.3e9
   }
+}
+
+// Of values a byte or more each, and of 4 bits: no two of a panel in one place, none outside of it.
+TYPED_TEST(NarrowLayouts, EveryValueOfAPanelHasItsPlace) {
+  using Layout = TypeParam;
+  constexpr std::int64_t kValues = 3 * Layout::kStepValues;
+  std::vector<int> values(Layout::kPanelRows * kValues);
+  std::vector<int> words(Layout::kPanelRows * kValues / 2 / 64);
+  for (std::int64_t row = 0; row < Layout::kPanelRows; ++row) {
+    for (std::int64_t i = 0; i < kValues; ++i) {
+      ++values.at(static_cast<std::size_t>(Layout::ValueOffset(row, i)));
+      const std::int64_t offset = Layout::WordsOffset(row, i);
+      ASSERT_EQ(offset % 64, 0);
+      ++words.at(static_cast<std::size_t>(offset / 64));
+    }
+  }
+  EXPECT_THAT(values, testing::Each(1));
+  EXPECT_THAT(words, testing::Each(128));
 }
 
 TEST(GemmKernels, FollowTheProcessor) {
@@ -772,10 +794,10 @@ TEST(GemmKernels, FollowTheProcessor) {
   EXPECT_EQ(cpu::ChooseGemmKernel(DType::kI8, vnni), GemmKernel::kVnni);
   EXPECT_EQ(cpu::ChooseGemmKernel(DType::kI8, avx512), GemmKernel::kPortable);
   EXPECT_EQ(cpu::ChooseGemmKernel(DType::kBF16, old), GemmKernel::kPortable);
-  EXPECT_EQ(cpu::ChooseGemmKernel(DType::kF8E4M3, amx), GemmKernel::kWidened);
+  EXPECT_EQ(cpu::ChooseGemmKernel(DType::kF8E4M3, amx), GemmKernel::kAmx);
   EXPECT_EQ(cpu::ChooseGemmKernel(DType::kF8E4M3, vnni), GemmKernel::kWidened);
   EXPECT_EQ(cpu::ChooseGemmKernel(DType::kF8E4M3, avx512), GemmKernel::kPortable);
-  EXPECT_EQ(cpu::ChooseFourBitGemmKernel(amx), GemmKernel::kWidened);
+  EXPECT_EQ(cpu::ChooseFourBitGemmKernel(amx), GemmKernel::kAmx);
   EXPECT_EQ(cpu::ChooseFourBitGemmKernel(vnni), GemmKernel::kWidened);
   EXPECT_EQ(cpu::ChooseFourBitGemmKernel(avx512), GemmKernel::kPortable);
 }
