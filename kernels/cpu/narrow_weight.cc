@@ -74,32 +74,50 @@ template void PackNarrowRow<AmxNarrowLayout>(const GemmWeight&, std::int64_t, co
 
 namespace {
 
-// The bf16 of every e4m3 without its sign, the upper half of its f32.
-struct alignas(64) WidenTable {
-  std::array<std::uint16_t, 128> bits{};
+// The bytes of a bf16 by 16 e4m3 each, four times over: a lookup sees its own quarter of a register.
+struct WidenTables {
+  // Of a normal number, by the upper 3 bits of its exponent; the lower byte is the rest of it, moved up.
+  alignas(64) std::array<std::uint8_t, 64> normal_high{};
+  // Of NaN and of numbers without an exponent, by the e4m3 plus 1.
+  alignas(64) std::array<std::uint8_t, 64> special_high{};
+  alignas(64) std::array<std::uint8_t, 64> special_low{};
 
-  WidenTable() {
-    for (std::size_t byte = 0; byte < bits.size(); ++byte)
-      bits[byte] = ToBFloat16(Float8E4M3Table()[byte]).bits;
+  WidenTables() {
+    for (std::size_t i = 0; i < 64; ++i) {
+      const std::size_t in_quarter = i % 16;
+      normal_high[i] = static_cast<std::uint8_t>(Bits(in_quarter % 8 << 4 | 8) >> 8);
+      const std::uint16_t special = Bits(in_quarter == 0 ? 0x7f : in_quarter - 1);
+      special_high[i] = static_cast<std::uint8_t>(special >> 8);
+      special_low[i] = static_cast<std::uint8_t>(special);
+    }
   }
+
+  static std::uint16_t Bits(std::size_t e4m3) { return ToBFloat16(Float8E4M3Table()[e4m3]).bits; }
 };
 
-// 0x80 of each byte becomes the sign, the rest is looked up: 64 entries in each pair of registers.
+// Both bytes of 64 values at a time, so that lookups among 16 bytes do. Among 128 bf16 they take longer on
+// Intel: by llvm-mca for Ice Lake 6.6 cycles for 32 values, these 4.7.
 [[gnu::target("avx512f,avx512bw,avx512vl")]] void WidenE4M3(const std::byte* from, std::int64_t values,
                                                             std::byte* to) {
-  static const WidenTable table;
-  __m512i parts[4];
-  for (int i = 0; i < 4; ++i) parts[i] = _mm512_load_si512(table.bits.data() + i * 32);
-  const __m512i sign = _mm512_set1_epi16(static_cast<short>(0x8000));
-  for (std::int64_t i = 0; i < values; i += 32) {
-    const __m512i x = _mm512_cvtepu8_epi16(_mm256_load_si256(reinterpret_cast<const __m256i*>(from + i)));
-    const __m512i low = _mm512_permutex2var_epi16(parts[0], x, parts[1]);
-    const __m512i high = _mm512_permutex2var_epi16(parts[2], x, parts[3]);
-    const __mmask32 is_high = _mm512_test_epi16_mask(x, _mm512_set1_epi16(0x40));
-    const __m512i magnitude = _mm512_mask_mov_epi16(low, is_high, high);
-    // sign ? x << 8 : magnitude, bit by bit
-    const __m512i wide = _mm512_ternarylogic_epi32(sign, _mm512_slli_epi16(x, 8), magnitude, 0xca);
-    _mm512_store_si512(to + i * 2, wide);
+  static const WidenTables tables;
+  const __m512i normal_high = _mm512_load_si512(tables.normal_high.data());
+  const __m512i special_high = _mm512_load_si512(tables.special_high.data());
+  const __m512i special_low = _mm512_load_si512(tables.special_low.data());
+  // Unpacking takes 8 bytes from each quarter.
+  const __m512i order = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
+  for (std::int64_t i = 0; i < values; i += 64) {
+    const __m512i x = _mm512_permutexvar_epi64(order, _mm512_load_si512(from + i));
+    const __m512i next = _mm512_and_si512(_mm512_add_epi8(x, _mm512_set1_epi8(1)), _mm512_set1_epi8(0x7f));
+    const __mmask64 special = _mm512_cmple_epu8_mask(next, _mm512_set1_epi8(8));
+    const __m512i upper = _mm512_and_si512(_mm512_srli_epi16(x, 4), _mm512_set1_epi8(0x0f));
+    __m512i high = _mm512_shuffle_epi8(normal_high, upper);
+    __m512i low = _mm512_and_si512(_mm512_slli_epi16(x, 4), _mm512_set1_epi8(static_cast<char>(0xf0)));
+    high = _mm512_mask_shuffle_epi8(high, special, special_high, next);
+    low = _mm512_mask_shuffle_epi8(low, special, special_low, next);
+    // sign ? x : high, bit by bit
+    high = _mm512_ternarylogic_epi32(_mm512_set1_epi8(static_cast<char>(0x80)), x, high, 0xca);
+    _mm512_store_si512(to + i * 2, _mm512_unpacklo_epi8(low, high));
+    _mm512_store_si512(to + i * 2 + 64, _mm512_unpackhi_epi8(low, high));
   }
 }
 
