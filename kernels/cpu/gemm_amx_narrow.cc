@@ -41,11 +41,12 @@ void PackPair(const Gemm& op, const Layout& layout, const PackedRows& packed, st
   }
 }
 
-// Pairs of rows that go past a panel together, of one block.
+// Pairs of rows that go past panels together, of one block.
 struct PairBlock {
   std::int64_t begin = 0;
   std::int64_t pairs = 0;
   std::int64_t block = 0;
+  std::int64_t panel = 0;  // the first one
 };
 
 // Panels [begin, begin + panels) for some rows, and the scratch of that.
@@ -61,7 +62,16 @@ struct Task {
   std::int64_t pair_blocks() const { return CeilDiv(a.rows, kAmxPassPairs); }
   PairBlock At(std::int64_t index, std::int64_t block) const {
     const std::int64_t from = a.rows * index / pair_blocks();
-    return {from, a.rows * (index + 1) / pair_blocks() - from, block};
+    return {from, a.rows * (index + 1) / pair_blocks() - from, block, begin};
+  }
+  // What comes after: the block's next pairs, or the next block; after the last one, what the next task
+  // begins with.
+  PairBlock After(std::int64_t index, std::int64_t block) const {
+    if (index + 1 < pair_blocks()) return At(index + 1, block);
+    if (block + 1 < layout.blocks()) return At(0, block + 1);
+    PairBlock next = At(0, 0);
+    next.panel = (begin + panels) % layout.panels();
+    return next;
   }
   const std::byte* Rows(const PairBlock& at) const {
     return a.Block(layout.BlockBegin(at.block) * kAmxPairStepBytes) +
@@ -70,7 +80,7 @@ struct Task {
 };
 
 // `at` past all panels of its block, which `wide` points at. Meanwhile the rows of `next` are fetched, and
-// after the last pairs of a block what is widened next.
+// what is to be widened for them.
 void RunPanels(const Task& task, const PairBlock& at, const PairBlock& next,
                const std::array<const std::byte*, kBlocking.panels>& wide) {
   const Layout& layout = task.layout;
@@ -84,12 +94,13 @@ void RunPanels(const Task& task, const PairBlock& at, const PairBlock& next,
   const std::int64_t next_bytes = next.pairs * layout.BlockSteps(next.block) * kAmxPairStepBytes;
   pass.next_a = task.Rows(next);
   pass.next_a_lines = static_cast<int>(CeilDiv(next_bytes / kLineBytes, task.panels * fetching_steps));
-  if (next.block != at.block) {
+  if (next.block != at.block || next.panel != at.panel) {
     pass.next_w_lines = static_cast<int>(CeilDiv(layout.BlockBytes(next.block) / kLineBytes, fetching_steps));
   }
   for (std::int64_t panel = 0; panel < task.panels; ++panel) {
     pass.w = wide[static_cast<std::size_t>(panel)];
-    pass.next_w = task.op.weight->storage.data + layout.Offset(task.begin + panel, next.block);
+    pass.next_w =
+        task.op.weight->storage.data + layout.Offset((next.panel + panel) % layout.panels(), next.block);
     pass.sums = task.sums + at.begin * kAmxPairRows * task.stride +
                 panel * Layout::kPanelRows * std::int64_t{sizeof(float)};
     RunAmxPass(pass);
@@ -107,10 +118,7 @@ void Multiply(const Task& task, std::byte* scratch) {
           WideBlock(*task.op.weight, task.layout, {task.begin + panel, block}, scratch + panel * kWideBytes);
     }
     for (std::int64_t index = 0; index < task.pair_blocks(); ++index) {
-      const bool last = index + 1 == task.pair_blocks();
-      // After the last block, the next task's first one.
-      const PairBlock next = last ? task.At(0, (block + 1) % blocks) : task.At(index + 1, block);
-      RunPanels(task, task.At(index, block), next, wide);
+      RunPanels(task, task.At(index, block), task.After(index, block), wide);
     }
   }
 }
