@@ -19,8 +19,9 @@ struct GpuModel {
   bool operator==(const GpuModel&) const = default;
 };
 
-// What the driver and a CUDA context with its libraries take of a card before a job gets anything. Not
-// measured by us. A desktop on the same card takes more.
+// What the driver and a CUDA context with its libraries take of a card before a job gets anything; a desktop
+// on the same card takes more. Measured on an H100 only: 480 MiB of the idle card, which NVML counts as used,
+// and 526 MiB of a context (docs/benchmarks.md). Smaller cards are taken to need less of both.
 inline constexpr std::int64_t kGpuDriverBytes = std::int64_t{600} << 20;
 
 }  // namespace ovi

@@ -228,8 +228,8 @@ absl::StatusOr<std::optional<std::string>> FindQuantised(const QuantiseRequest& 
 }
 
 double LowRankSecondsOf(const std::vector<TensorInfo>& source) {
-  // 3072x3072 at rank 128 (compress.h); mini-ovi's 3.5 million values, at rank 5, take 0.4 s instead of 1.
-  constexpr double kSecondsPerValue = 2.6 / (3072.0 * 3072.0);
+  // 3072x3072 at rank 128 (compress.h); lower ranks and small matrices take less.
+  constexpr double kSecondsPerValue = 1.7 / (3072.0 * 3072.0);
   double values = 0;
   for (const TensorInfo& info : source) {
     if (IsQuantised(info)) values += static_cast<double>(info.shape.elements());
