@@ -3,8 +3,12 @@
 #include <grpcpp/support/status.h>
 
 #include <algorithm>
+#include <charconv>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -108,17 +112,33 @@ std::vector<WrongField> WrongFields(const v1::ErrorDetail& detail) {
   return fields;
 }
 
-// "requests[17].spec.seed" -> "spec.seed".
-std::string_view WithinJob(std::string_view path) {
-  const std::size_t end = path.find("].");
-  return path.starts_with("requests[") && end != std::string_view::npos ? path.substr(end + 2) : path;
+// "requests[17].spec.seed": 17 and "spec.seed"; "requests[17]: no node": 17 and "no node".
+struct BatchPath {
+  std::size_t index = 0;
+  std::string_view rest;
+};
+
+std::optional<BatchPath> ParseBatchPath(std::string_view text) {
+  constexpr std::string_view kRequests = "requests[";
+  if (!text.starts_with(kRequests)) return std::nullopt;
+  text.remove_prefix(kRequests.size());
+  BatchPath path;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), path.index);
+  if (error != std::errc()) return std::nullopt;
+  text.remove_prefix(static_cast<std::size_t>(end - text.data()));
+  for (const std::string_view between : {"].", "]: "}) {
+    if (!text.starts_with(between)) continue;
+    path.rest = text.substr(between.size());
+    return path;
+  }
+  return std::nullopt;
 }
 
 }  // namespace
 
 std::string FieldWord(std::string_view path) {
   constexpr std::string_view kSpec = "spec.";
-  path = WithinJob(path);
+  if (const std::optional<BatchPath> within = ParseBatchPath(path)) path = within->rest;
   std::optional<std::string> word;
   if (path.starts_with(kSpec)) {
     path.remove_prefix(kSpec.size());
@@ -150,6 +170,31 @@ absl::Status About(std::string_view what, const absl::Status& status) {
   if (absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status) || absl::IsCancelled(status))
     return status;
   return Annotate(status, what);
+}
+
+absl::Status OfBatch(absl::Status status, std::size_t first, std::size_t count) {
+  if (status.ok() || count < 2) return status;
+  const auto job = [&](const BatchPath& path) {
+    return absl::StrCat("job ", first + path.index + 1, " of ", count);
+  };
+  std::optional<v1::ErrorDetail> detail = DetailOf(status);
+  const absl::string_view message = status.message();
+  if (const auto path = ParseBatchPath({message.data(), message.size()})) {
+    status = absl::Status(status.code(), absl::StrCat(job(*path), ": ", std::string(path->rest)));
+  }
+  if (!detail) return status;
+  // A setting that is wrong for all of them is no job's own.
+  std::map<std::pair<std::string, std::string>, int> times;
+  for (const v1::FieldViolation& violation : detail->field_violations()) {
+    ++times[{FieldWord(violation.field()), violation.description()}];
+  }
+  for (v1::FieldViolation& violation : *detail->mutable_field_violations()) {
+    const auto path = ParseBatchPath(violation.field());
+    if (!path || times[{FieldWord(violation.field()), violation.description()}] > 1) continue;
+    violation.set_description(absl::StrCat(violation.description(), " (", job(*path), ")"));
+  }
+  status.SetPayload(kDetailPayload, absl::Cord(detail->SerializeAsString()));
+  return status;
 }
 
 int ExitCodeOf(const absl::Status& status) {

@@ -1,6 +1,7 @@
 // How errors look on a command line: one plain line each, in the user's words, and an exit code. Pure.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,6 +31,10 @@ absl::Status CannotBegin(const absl::Status& status);
 // The error of a call with what it was about in front: "cat.png: ...". As it is where the connection or the
 // user ended the call, which is about no file or job.
 absl::Status About(std::string_view what, const absl::Status& status);
+
+// The error of a batch of which job `first` of `count` was the first one: tells which of the user's jobs it
+// is about, where it is about one of several.
+absl::Status OfBatch(absl::Status status, std::size_t first, std::size_t count);
 
 // 2 for INVALID_ARGUMENT, 130 for CANCELLED (only ever by the user), 1 for every other error.
 int ExitCodeOf(const absl::Status& status);

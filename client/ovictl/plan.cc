@@ -22,6 +22,7 @@
 #include "client/ovictl/json.h"
 #include "client/ovictl/terminal.h"
 #include "client/ovictl/transfer.h"
+#include "worker/job/vram_bytes.h"
 
 namespace ovi::client {
 namespace {
@@ -141,10 +142,7 @@ void AddPlanCommand(Commands& commands) {
   command
       ->add_option("--gpu-memory", options->card.gpu_memory,
                    "plan for a card with so much memory, e.g. 12GiB, without a coordinator")
-      ->transform(CLI::AsSizeValue(false))
-      ->check([](const std::string& bytes) {
-        return bytes == "0" || bytes.starts_with('-') ? "must be more than 0 bytes" : std::string();
-      });
+      ->transform(CLI::Validator(VramBytesArgument, "SIZE"));
   command->add_flag("--all", options->all, "of a card: every mode on 1, 2, 4 and 8 GPUs");
   command->add_option("--svg", options->svg, "of a card: draw the memory over the stages into this file");
 }

@@ -78,7 +78,10 @@ absl::StatusOr<std::vector<std::string>> SubmitAll(Session& session, const std::
     // With the request ids, jobs that were taken before the connection broke are not taken twice.
     const absl::StatusOr<v1::SubmitJobsResponse> response = session.connection->Call(
         session.connection->jobs(), &v1::Jobs::Stub::SubmitJobs, batch, Retry::kWhileUnavailable);
-    if (!response.ok()) return HalfWay(response.status(), ids.size(), specs.size(), request_id);
+    if (!response.ok()) {
+      return HalfWay(OfBatch(response.status(), ids.size(), specs.size()), ids.size(), specs.size(),
+                     request_id);
+    }
     if (response->responses_size() != batch.requests_size()) {
       return absl::InternalError(absl::StrCat("the coordinator answered ", response->responses_size(),
                                               " jobs of ", batch.requests_size()));

@@ -58,7 +58,7 @@ struct Metrics::Series {
   Family<Gauge>& jobs = GaugeFamily("ovi_jobs", "Jobs kept, by state.");
   Family<Counter>& attempts = CounterFamily("ovi_job_attempts_total", "Attempts that ended, by their end.");
   Counter& submitted = CounterFamily("ovi_jobs_submitted_total", "Jobs accepted.").Add({});
-  Counter& refused = CounterFamily("ovi_jobs_refused_total", "Submits refused.").Add({});
+  Counter& refused = CounterFamily("ovi_jobs_refused_total", "Jobs refused at submit.").Add({});
   Histogram& queue_wait =
       OneHistogram("ovi_job_queue_wait_seconds", "From submit to the first attempt.", kLongSeconds);
   Histogram& run_time =

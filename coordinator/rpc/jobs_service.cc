@@ -15,6 +15,7 @@
 #include "coordinator/rpc/convert.h"
 #include "coordinator/rpc/job_view.h"
 #include "coordinator/rpc/status.h"
+#include "worker/job/job_proto.h"
 
 namespace ovi {
 namespace {
@@ -207,9 +208,12 @@ grpc::ServerUnaryReactor* JobsService::SubmitJobs(grpc::CallbackServerContext* c
                                                   const v1::SubmitJobsRequest* request,
                                                   v1::SubmitJobsResponse* response) {
   const Clock::time_point begin = Clock::now();
+  Admission admission = Admit(*request, InputLookup());
   std::vector<v1::SubmitJobResponse*> responses;
-  for (int i = 0; i < request->requests_size(); ++i) responses.push_back(response->add_responses());
-  return Submit(*context, begin, Admit(*request, InputLookup()), std::move(responses));
+  // Not for as many as anybody sends.
+  const int count = std::min(request->requests_size(), kBatchJobsMax);
+  for (int i = 0; i < count; ++i) responses.push_back(response->add_responses());
+  return Submit(*context, begin, std::move(admission), std::move(responses));
 }
 
 grpc::ServerUnaryReactor* JobsService::GetJob(grpc::CallbackServerContext* context,

@@ -139,7 +139,8 @@ class CpuBackend final : public Backend {
       return std::string(cpu::GemmKernelName(cpu::ChooseGemmKernel(dtype, features)));
     };
     (void)cpu::DnnlEngine();  // sets the instruction set that is asked for next
-    return absl::StrCat("cpu: bf16 ", kernel(DType::kBF16), ", int8 ", kernel(DType::kI8),
+    // Files on disk follow from this: with another order of bytes in any of them, the number changes.
+    return absl::StrCat("cpu 1: bf16 ", kernel(DType::kBF16), ", int8 ", kernel(DType::kI8),
                         ", e4m3 and 4 bits ", kernel(DType::kF8E4M3), ", oneDNN isa ",
                         static_cast<int>(dnnl::get_effective_cpu_isa()));
   }

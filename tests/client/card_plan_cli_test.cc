@@ -90,7 +90,7 @@ TEST_F(CardPlanTest, RefusesWhatItCannotPlan) {
       {{"--config", mini, "--gpu", "3070 ti"},
        "ovictl: --gpu: no card called \"3070 ti\" is known; these come near: "},
       {{"--config", mini, "--gpu-memory", "12 apples"}, "--gpu-memory"},
-      {{"--config", mini, "--gpu-memory", "0"}, "--gpu-memory: must be more than 0 bytes"},
+      {{"--config", mini, "--gpu-memory", "0"}, "--gpu-memory: must be bytes from 1 MiB to 1024 TiB"},
       {{"--config", mini, "--all"}, "ovictl: --all: is about a card; give --gpu or --gpu-memory\n"},
       {{"--config", mini, "--svg", "x.svg"}, "ovictl: --svg: is about a card; give --gpu or --gpu-memory\n"},
       {{"rain", "--model", "nothing", "--gpu", "3090"}, "nothing/model_spec.json"},

@@ -88,6 +88,25 @@ TEST(Errors, SayOnceWhatIsWrongWithSeveralJobsOfABatch) {
   EXPECT_EQ(nlohmann::json::parse(ErrorJson(status), nullptr, false)["error"]["fields"].size(), 2u);
 }
 
+TEST(Errors, SayWhichJobOfSeveralIsWrong) {
+  const absl::Status wrong =
+      OfBatch(FromGrpc(FieldErrors({{"requests[0].spec.sample_steps", "must not be 0"},
+                                    {"requests[1].spec.sample_steps", "must not be 0"},
+                                    {"requests[1].spec.text_prompt", "must not be empty"}}),
+                       kAnswered),
+              1000, 1200);
+  EXPECT_THAT(ErrorLines(wrong), ElementsAre("sample_steps: must not be 0",
+                                             "text_prompt: must not be empty (job 1002 of 1200)"));
+  const absl::Status refused = absl::FailedPreconditionError("requests[17]: needs 4 GPUs");
+  EXPECT_EQ(OfBatch(refused, 1000, 1200).message(), "job 1018 of 1200: needs 4 GPUs");
+  const absl::Status lost = absl::UnavailableError("no coordinator");
+  EXPECT_EQ(OfBatch(lost, 0, 3), lost);
+  // The only job needs no number.
+  const absl::Status alone = OfBatch(
+      FromGrpc(FieldErrors({{"requests[0].spec.text_prompt", "must not be empty"}}), kAnswered), 0, 1);
+  EXPECT_THAT(ErrorLines(alone), ElementsAre("text_prompt: must not be empty"));
+}
+
 TEST(Errors, KnowTheWordsOfTheFields) {
   const struct {
     const char* path;

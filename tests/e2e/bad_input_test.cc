@@ -107,7 +107,7 @@ std::vector<BadInput> BadInputs() {
        }},
       {"NegativeMemory",
        2,
-       {"--max-vram", "more than 0"},
+       {"--max-vram", "must be bytes from 1 MiB"},
        [](const TempFolder& f) { return Good(f, {"--max-memory=-1"}); }},
       {"MissingConfig",
        2,
@@ -300,7 +300,7 @@ std::vector<BadInput> BadInputs() {
        1,
        {"bytes_needed=", "bytes_max=1048576"},
        [](const TempFolder& f) {
-         return Good(f, {"--max-memory", "1MB"});
+         return Good(f, {"--max-memory", "1MiB"});
        }},
       {"InspectNothing", 2, {"FILE"}, [](const TempFolder&) { return Args{"inspect"}; }},
       {"InspectAMissingFile",

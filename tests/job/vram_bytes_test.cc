@@ -1,7 +1,9 @@
 #include "worker/job/vram_bytes.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <string>
 #include <utility>
 
 namespace ovi {
@@ -26,6 +28,17 @@ TEST(ParseByteSize, KnowsPowersOf1000AndOf1024) {
   }
   for (const char* bad : {"", "GiB", "-1", "1 XB", "1GiBi", "1 G B", "nan", "inf", "1e30", "0x10", "1,5GB"}) {
     EXPECT_FALSE(ParseByteSize(bad).ok()) << bad;
+  }
+}
+
+TEST(VramBytesArgument, ReplacesTheTextOrSaysWhatIsWrong) {
+  std::string text = "8GB";
+  EXPECT_EQ(VramBytesArgument(text), "");
+  EXPECT_EQ(text, "8000000000");
+  for (const char* bad : {"8", "0", "-1", "lots", "2000TiB"}) {
+    text = bad;
+    EXPECT_THAT(VramBytesArgument(text), testing::StartsWith("must be bytes from 1 MiB to 1024 TiB")) << bad;
+    EXPECT_THAT(VramBytesArgument(text), testing::EndsWith("got \"" + std::string(bad) + "\"")) << bad;
   }
 }
 

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <memory>
 #include <string>
 #include <thread>
@@ -149,6 +150,41 @@ TEST(UnitFolder, KeepsWhatIsUsedAndTheTwoUsedLast) {
   // Two that are used, two that are not, and the last one, which was in use when it looked.
   EXPECT_EQ(UnitFolders(folder).size(), 5u);
   for (const std::unique_ptr<UnitShelf>& shelf : in_use) ExpectBytes(*shelf);
+}
+
+TEST(UnitFolder, MakesRoomOfWhatNobodyUses) {
+  const TempFolder folder;
+  fs::create_directory(folder / "cache");
+  const Mount disk(folder / "cache", 0, "size=64k");
+  if (!disk.mounted()) GTEST_SKIP() << disk.reason();
+  ASSERT_EQ(MakeUnitFolder(folder / "cache", "unused")->Stock(kItems, FillWithIndex), absl::OkStatus());
+  const std::unique_ptr<UnitShelf> in_use = MakeUnitFolder(folder / "cache", "in use");
+  ASSERT_EQ(in_use->Stock(kItems, FillWithIndex), absl::OkStatus());
+  const std::vector<UnitShelf::Item> large = {{{FusionPiece::kText}, 30'000}};
+  const std::unique_ptr<UnitShelf> shelf = MakeUnitFolder(folder / "cache", "large");
+  ASSERT_EQ(shelf->Stock(large,
+                         [](FusionUnit, std::span<std::byte> to) {
+                           std::memset(to.data(), 1, to.size());
+                           return absl::OkStatus();
+                         }),
+            absl::OkStatus());
+  EXPECT_EQ(UnitFolders(folder).size(), 2u);
+  ExpectBytes(*in_use);
+}
+
+TEST(UnitFolder, LeavesNothingOfARunThatMadeNothing) {
+  const TempFolder folder;
+  EXPECT_FALSE(MakeUnitFolder(folder / "cache", "model")->Stock(kItems, NeverFill).ok());
+  EXPECT_TRUE(UnitFolders(folder).empty());
+}
+
+TEST(UnitFolder, TakesAwayThePartsOfAKilledProcess) {
+  const TempFolder folder;
+  ASSERT_EQ(MakeUnitFolder(folder / "cache", "model")->Stock(kItems, FillWithIndex), absl::OkStatus());
+  const fs::path part = UnitFolders(folder).front() / "head.123-1.part";
+  std::ofstream(part) << "half a unit";
+  ASSERT_EQ(MakeUnitFolder(folder / "cache", "model")->Stock(kItems, NeverFill), absl::OkStatus());
+  EXPECT_FALSE(fs::exists(part));
 }
 
 TEST(UnitFolder, NamesTheFolderThatCannotBeUsed) {

@@ -19,6 +19,7 @@
 #include "base/small_file.h"
 #include "base/status.h"
 #include "base/text.h"
+#include "kernels/cpu/cpu_backend.h"
 
 namespace ovi {
 namespace {
@@ -86,9 +87,13 @@ absl::StatusOr<WeightsDigest> HashWeights(const ModelFolder& model) {
 
 using Cache = std::map<std::string, std::vector<v1::MemoryNeed>>;
 
+// With other figures in a need, this number changes.
+constexpr int kNeedsVersion = 2;
+
+// What needs follow from: the program and how it lays weights out here, the model, the GPUs.
 std::string CacheKey(const v1::ModelInfo& model, const std::string& gpus) {
-  return absl::StrCat(OVI_VERSION, " low rank, useful ", model.config_sha256(), " ", model.weights_sha256(),
-                      " ", gpus);
+  return absl::StrCat(OVI_VERSION, " ", kNeedsVersion, " ", MakeCpuBackend()->WeightLayout(), " ",
+                      model.config_sha256(), " ", model.weights_sha256(), " ", gpus);
 }
 
 // A cache that cannot be read is an empty one.

@@ -14,6 +14,7 @@
 #include "worker/cli/inspect.h"
 #include "worker/cli/print_error.h"
 #include "worker/group/group.h"
+#include "worker/job/vram_bytes.h"
 #include "worker/weights/compressed_matrix.h"
 
 namespace {
@@ -47,10 +48,7 @@ CLI::App* AddGenerateCommand(CLI::App& app, ovi::GenerateOptions& options) {
       ->add_option("--max-vram,--max-memory", options.memory_bytes,
                    "memory for weights and activations, e.g. 8GiB (default: the job's max_vram, else 90 % of "
                    "what is free)")
-      ->transform(CLI::AsSizeValue(false))
-      ->check([](const std::string& bytes) {
-        return bytes == "0" || bytes.starts_with('-') ? "must be more than 0 bytes" : std::string();
-      });
+      ->transform(CLI::Validator(ovi::VramBytesArgument, "SIZE"));
   command->add_option("--threads", options.threads, "threads (default: all cores)")
       ->check(CLI::Range(1, 1024));
   command->add_option("--noise", options.noise,

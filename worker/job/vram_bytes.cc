@@ -10,6 +10,18 @@
 #include "base/yaml_value.h"
 
 namespace ovi {
+namespace {
+
+constexpr const char* kExpected =
+    "must be bytes from 1 MiB to 1024 TiB, such as 24GiB, \"600 MB\" or 629145600, got ";
+
+absl::StatusOr<std::int64_t> VramBytes(std::string_view text) {
+  absl::StatusOr<std::int64_t> bytes = ParseByteSize(text);
+  if (bytes.ok() && (*bytes < kVramBytesMin || *bytes > kVramBytesMax)) return absl::OutOfRangeError("");
+  return bytes;
+}
+
+}  // namespace
 
 absl::StatusOr<std::int64_t> ParseByteSize(std::string_view text) {
   double number = 0;
@@ -31,12 +43,18 @@ absl::StatusOr<std::int64_t> ParseByteSize(std::string_view text) {
   return static_cast<std::int64_t>(std::llround(bytes));
 }
 
+std::string VramBytesArgument(std::string& text) {
+  const absl::StatusOr<std::int64_t> bytes = VramBytes(text);
+  if (!bytes.ok()) return absl::StrCat(kExpected, Quoted(text));
+  text = absl::StrCat(*bytes);
+  return "";
+}
+
 absl::StatusOr<std::int64_t> YamlVramBytes(const YamlNode& node) {
   absl::StatusOr<std::int64_t> bytes = absl::InvalidArgumentError("");
-  if (node.kind == YamlNode::Kind::kScalar) bytes = ParseByteSize(node.scalar);
-  if (bytes.ok() && *bytes >= kVramBytesMin && *bytes <= kVramBytesMax) return bytes;
-  return absl::InvalidArgumentError(absl::StrCat(
-      "must be bytes from 1 MiB to 1024 TiB, such as 24GiB, \"600 MB\" or 629145600, got ", Describe(node)));
+  if (node.kind == YamlNode::Kind::kScalar) bytes = VramBytes(node.scalar);
+  if (bytes.ok()) return bytes;
+  return absl::InvalidArgumentError(absl::StrCat(kExpected, Describe(node)));
 }
 
 }  // namespace ovi

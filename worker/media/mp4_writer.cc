@@ -142,8 +142,7 @@ absl::Status Mp4Writer::WriteFrames(std::span<const std::uint8_t> rgb) {
 absl::Status Mp4Writer::Finish() {
   OVI_RETURN_IF_ERROR(failure_);
   OVI_CHECK(ffmpeg_ != nullptr);
-  if (frames_written_ == 0)
-    return Fail(absl::FailedPreconditionError(absl::StrCat(path_, ": no frame was written")));
+  if (frames_written_ == 0) return Fail(absl::InternalError(absl::StrCat(path_, ": no frame was written")));
   const ExitStatus exit = ffmpeg_->Wait();
   const std::string words = LastWords(ffmpeg_->stderr_tail());
   if (!exit.ok() || !IsWholeMp4(part_->part_path())) {
@@ -153,7 +152,7 @@ absl::Status Mp4Writer::Finish() {
   }
   const absl::Status committed = part_->Commit();
   if (!committed.ok()) return Fail(committed);
-  failure_ = absl::FailedPreconditionError(absl::StrCat(path_, ": already finished"));
+  failure_ = absl::InternalError(absl::StrCat(path_, ": already finished"));
   ffmpeg_.reset();
   part_.reset();
   return absl::OkStatus();

@@ -165,7 +165,7 @@ class MpiOperation final : public Pending::Operation {
       : state_(std::move(state)), transfer_(std::move(transfer)) {}
   ~MpiOperation() override {
     if (result_ || transfer_ == nullptr || transfer_->thrown_away) return;
-    (void)state_->Fail(absl::FailedPreconditionError("an operation was not waited for"));
+    (void)state_->Fail(absl::InternalError("an operation was not waited for"));
   }
 
   absl::Status Wait() override {

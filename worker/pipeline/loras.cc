@@ -25,8 +25,9 @@ absl::StatusOr<std::vector<LoraAdapter>> OpenLoras(const std::vector<LoraSpec>& 
   const std::vector<TensorSpec> tensors = FusionTensors(model.fusion);
   for (const LoraSpec& lora : loras) {
     absl::StatusOr<LoraAdapter> adapter = OpenLora(LoraFile(lora.path, model), lora.strength, tensors);
+    // Another node may have it.
     if (absl::IsNotFound(adapter.status())) {
-      return absl::InvalidArgumentError(absl::StrCat("loras: ", adapter.status().message()));
+      return absl::FailedPreconditionError(absl::StrCat("loras: ", adapter.status().message()));
     }
     if (!adapter.ok()) return Annotate(adapter.status(), "loras");
     adapters.push_back(*std::move(adapter));

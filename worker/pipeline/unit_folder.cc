@@ -47,22 +47,35 @@ absl::StatusOr<UniqueFd> OpenLocked(const std::string& path, int flags, int lock
   return fd;
 }
 
-// Takes away the folders that nobody has locked, but for those used last.
-void RemoveOld(const fs::path& parent) {
+// Takes away what nobody has locked, the longest unused first and but for the `kept` used last, until
+// `enough`.
+void RemoveUnused(const fs::path& parent, std::size_t kept, const std::function<bool()>& enough) {
   std::vector<std::pair<fs::file_time_type, fs::path>> folders;
   std::error_code error;
   for (const fs::directory_entry& entry : fs::directory_iterator(parent, error)) {
     if (entry.path().extension() == kEnding) folders.emplace_back(entry.last_write_time(error), entry.path());
   }
-  std::sort(folders.begin(), folders.end(), std::greater<>());
-  std::size_t unused = 0;
+  std::sort(folders.begin(), folders.end());
+  // Neither in use, nor about to be: locked while it may be taken away.
+  struct Unused {
+    fs::path path;
+    UniqueFd turn, use;
+  };
+  std::vector<Unused> unused;
   for (const auto& [used_at, path] : folders) {
-    // Neither in use, nor about to be.
-    const absl::StatusOr<UniqueFd> turn =
-        OpenLocked(path.string() + ".lock", O_RDWR | O_CREAT, LOCK_EX | LOCK_NB);
-    const absl::StatusOr<UniqueFd> use = OpenLocked(path.string(), O_RDONLY, LOCK_EX | LOCK_NB);
-    if (!turn.ok() || !use.ok()) continue;
-    if (++unused > kUnusedFoldersMax) fs::remove_all(path, error);
+    absl::StatusOr<UniqueFd> turn = OpenLocked(path.string() + ".lock", O_RDWR | O_CREAT, LOCK_EX | LOCK_NB);
+    if (!turn.ok()) continue;
+    absl::StatusOr<UniqueFd> use = OpenLocked(path.string(), O_RDONLY, LOCK_EX | LOCK_NB);
+    if (use.ok()) unused.push_back({path, *std::move(turn), *std::move(use)});
+  }
+  for (std::size_t i = 0; i + kept < unused.size() && !enough(); ++i) fs::remove_all(unused[i].path, error);
+}
+
+// What processes that were killed have left. With the folder's turn.
+void RemoveParts(const std::string& folder) {
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
+    if (entry.path().extension() == ".part") fs::remove(entry.path(), error);
   }
 }
 
@@ -95,14 +108,19 @@ class UnitFolder final : public UnitShelf {
     {
       OVI_ASSIGN_OR_RETURN(const UniqueFd turn, OpenLocked(folder_ + ".lock", O_RDWR | O_CREAT, LOCK_EX));
       OVI_RETURN_IF_ERROR(MakeFolder(folder_));
-      OVI_RETURN_IF_ERROR(MakeMissing(items, fill));
+      RemoveParts(folder_);
+      if (absl::Status made = MakeMissing(items, fill); !made.ok()) {
+        std::error_code not_empty;
+        fs::remove(folder_, not_empty);
+        return made;
+      }
       OVI_ASSIGN_OR_RETURN(in_use_, OpenLocked(folder_, O_RDONLY, LOCK_SH));
     }
     ::futimens(in_use_.get(), nullptr);  // the time of its last use
     for (const Item& item : items) {
       OVI_ASSIGN_OR_RETURN(files_[ToString(item.unit)], MappedFile::Open(PathOf(item)));
     }
-    RemoveOld(parent);
+    RemoveUnused(parent, kUnusedFoldersMax, [] { return false; });
     return absl::OkStatus();
   }
 
@@ -121,8 +139,13 @@ class UnitFolder final : public UnitShelf {
       missing.push_back(item);
       bytes += item.bytes;
     }
-    OVI_ASSIGN_OR_RETURN(const std::int64_t bytes_free, DiskBytesFree(folder_));
-    if (bytes_free < bytes) {
+    OVI_ASSIGN_OR_RETURN(std::int64_t bytes_free, DiskBytesFree(folder_));
+    const auto has_room = [&] {
+      bytes_free = DiskBytesFree(folder_).value_or(bytes_free);
+      return bytes_free >= bytes;
+    };
+    RemoveUnused(fs::path(folder_).parent_path(), 0, has_room);
+    if (!has_room()) {
       return absl::FailedPreconditionError(
           absl::StrCat(folder_, ": no room for the streamed weights: bytes_needed=", bytes,
                        " bytes_free=", bytes_free, "; OVI_CACHE_DIR names another folder"));
@@ -132,8 +155,9 @@ class UnitFolder final : public UnitShelf {
       buffer.assign(static_cast<std::size_t>(item.bytes), 0);
       OVI_RETURN_IF_ERROR(fill(item.unit, std::as_writable_bytes(std::span(buffer))));
       OVI_ASSIGN_OR_RETURN(const std::unique_ptr<PartFile> file, PartFile::Create(PathOf(item)));
-      OVI_RETURN_IF_ERROR(file->Write(buffer));
-      OVI_RETURN_IF_ERROR(file->Commit());
+      absl::Status written = file->Write(buffer);
+      if (written.ok()) written = file->Commit();
+      if (!written.ok()) return absl::FailedPreconditionError(written.message());
     }
     return absl::OkStatus();
   }

@@ -23,7 +23,7 @@
 namespace ovi {
 namespace {
 
-// Addresses, not memory: more than any device has.
+// Addresses, not memory: more than any clip takes.
 constexpr std::int64_t kArenaBytes = std::int64_t{1} << 38;
 
 class NoSink final : public ClipSink {
