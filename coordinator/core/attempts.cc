@@ -6,7 +6,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "base/format.h"
-#include "coordinator/core/placement.h"
+#include "coordinator/core/course.h"
 #include "coordinator/core/retry.h"
 #include "coordinator/core/step.h"
 
@@ -44,13 +44,36 @@ void AdvanceTo(Step& step, Job& job, JobState state) {
   }
 }
 
-std::string ErrorAfter(const Job& job, const Policy& policy) {
+AttemptCounts CountsOf(const Job& job) {
+  AttemptCounts counts;
+  for (const Attempt& attempt : job.attempts) {
+    counts.all += attempt.end == AttemptEnd::kNodeNotReady ? 0 : 1;
+    counts.out_of_memory += attempt.end == AttemptEnd::kOutOfMemory ? 1 : 0;
+  }
+  return counts;
+}
+
+std::string ErrorAfterTries(const Job& job, const Policy& policy) {
   const Attempt& last = job.attempts.back();
   std::string error = Describe(last);
-  if (last.end != AttemptEnd::kBadInput && static_cast<int>(job.attempts.size()) >= policy.attempts_max) {
+  if (last.end != AttemptEnd::kBadInput && CountsOf(job).all >= policy.attempts_max) {
     absl::StrAppend(&error, "; no more than ", policy.attempts_max, " attempts are made");
   }
   return error;
+}
+
+// Before that, nodes of before our own restart may still be on their way back.
+bool NoNodeIsLeft(Step& step, const Job& job) {
+  return step.at() - step.state().started_at >= step.policy().reconnect_ms_max &&
+         !HasNodeLeft(step.state(), job);
+}
+
+void FailForWantOfANode(Step& step, const Job& job) {
+  step.Record(
+      JobFinished{.job = job.id,
+                  .at = step.at(),
+                  .state = JobState::kFailed,
+                  .error = absl::StrCat(Describe(job.attempts.back()), "; no other node could take it")});
 }
 
 // The group still believes in an attempt that is no longer the current one.
@@ -122,21 +145,25 @@ void EndAttempt(Step& step, Job& job, Ending ending) {
     step.Record(finished);
     return;
   }
-  AttemptCounts counts{.all = static_cast<int>(job.attempts.size())};
-  for (const Attempt& attempt : job.attempts) {
-    counts.out_of_memory += attempt.end == AttemptEnd::kOutOfMemory ? 1 : 0;
-  }
-  NextStep next = AfterAttempt(ending.end, counts, step.policy());
-  if (next == NextStep::kRetryOnlyElsewhere && AvoidedNodes(step.state(), job).empty()) {
-    next = NextStep::kGiveUp;
-  }
+  const NextStep next = AfterAttempt(ending.end, CountsOf(job), step.policy());
   if (job.cancel_requested || next == NextStep::kFinish) {
     finished.state = JobState::kCancelled;
     step.Record(finished);
   } else if (next == NextStep::kGiveUp) {
     finished.state = JobState::kFailed;
-    finished.error = ErrorAfter(job, step.policy());
+    finished.error = ErrorAfterTries(job, step.policy());
     step.Record(finished);
+  } else if (next == NextStep::kRetryOnlyElsewhere && NoNodeIsLeft(step, job)) {
+    FailForWantOfANode(step, job);
+  }
+}
+
+void GiveUpJobsWithoutANode(Step& step) {
+  State& state = step.state();
+  const std::vector<JobId> not_ready(state.not_ready.begin(), state.not_ready.end());
+  for (const JobId id : not_ready) {
+    const Job& job = state.jobs.at(id);
+    if (job.state == JobState::kPending && NoNodeIsLeft(step, job)) FailForWantOfANode(step, job);
   }
 }
 

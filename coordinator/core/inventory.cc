@@ -292,27 +292,27 @@ Inventory::Inventory(const State& state, TimeMs now) : state_(state), gpu_count_
   }
 }
 
-bool Inventory::CouldHold(const JobRequest& request, VramMode mode, const std::vector<int>& sizes,
-                          const std::set<std::string>& avoid) const {
-  return std::any_of(nodes_.begin(), nodes_.end(), [&](const auto& entry) {
-    const auto& [name, books] = entry;
-    if (!books.stays || avoid.contains(name)) return false;
-    return std::any_of(sizes.begin(), sizes.end(), [&, &gpus = books.gpus, &node = *books.node](int size) {
-      const std::int64_t bytes = BytesToPlace(node.facts, request, mode, size);
-      return bytes > 0 && std::count_if(gpus.begin(), gpus.end(), [bytes](const GpuBooks& gpu) {
-                            const GpuFacts& facts = *gpu.facts;
-                            return !facts.faulty && facts.bytes_total - facts.bytes_foreign >= bytes;
-                          }) >= size;
-    });
+bool CouldHold(const NodeBooks& books, const JobRequest& request, VramMode mode,
+               const std::vector<int>& sizes) {
+  return std::any_of(sizes.begin(), sizes.end(), [&](int size) {
+    const std::int64_t bytes = BytesToPlace(books.node->facts, request, mode, size);
+    return bytes > 0 && std::count_if(books.gpus.begin(), books.gpus.end(), [bytes](const GpuBooks& gpu) {
+                          const GpuFacts& facts = *gpu.facts;
+                          return !facts.faulty && facts.bytes_total - facts.bytes_foreign >= bytes;
+                        }) >= size;
   });
 }
 
-std::optional<VramMode> Inventory::ModeFor(const JobRequest& request, const std::vector<int>& sizes,
+std::optional<VramMode> Inventory::ModeFor(const JobRequest& request, const std::vector<VramMode>& modes,
                                            const std::set<std::string>& avoid) const {
-  for (const VramMode mode : ModesOf(request)) {
-    if (CouldHold(request, mode, sizes, avoid)) return mode;
-  }
-  return std::nullopt;
+  const std::vector<int> sizes = WorldSizes(request, gpu_count_max_);
+  const auto given = std::find_if(modes.begin(), modes.end(), [&](VramMode mode) {
+    return std::any_of(nodes_.begin(), nodes_.end(), [&](const auto& entry) {
+      const auto& [name, books] = entry;
+      return books.stays && !avoid.contains(name) && CouldHold(books, request, mode, sizes);
+    });
+  });
+  return given == modes.end() ? std::nullopt : std::optional(*given);
 }
 
 bool Inventory::HasRoom(const HeldGpus& held) const {

@@ -32,6 +32,10 @@ struct NodeBooks {
   std::vector<GpuBooks> gpus;
 };
 
+// Whether the node could hold it, with one of these numbers of ranks, when all our groups there have ended.
+bool CouldHold(const NodeBooks& books, const JobRequest& request, VramMode mode,
+               const std::vector<int>& sizes);
+
 using HeldGpus = std::set<std::pair<std::string, int>>;  // node, index: kept for a job further ahead
 
 // Refers to the State, which must not change meanwhile.
@@ -52,9 +56,9 @@ class Inventory {
   // `evicted` names the groups that must go first, and that are not stopping already.
   std::optional<Placement> Find(const JobRequest& request, const Search& search) const;
 
-  // The mode that `request`, with one of these numbers of ranks, is run in (placement.h): the best one
-  // allowed that some node can hold when all our groups there have ended. Nothing where none can.
-  std::optional<VramMode> ModeFor(const JobRequest& request, const std::vector<int>& sizes,
+  // The mode that `request` is run in (placement.h): the first of `modes` that some node not in `avoid` can
+  // hold when all our groups there have ended. Nothing where none can.
+  std::optional<VramMode> ModeFor(const JobRequest& request, const std::vector<VramMode>& modes,
                                   const std::set<std::string>& avoid) const;
 
   // False when nothing can be placed anywhere, whatever the request and whichever idle groups end.
@@ -65,8 +69,6 @@ class Inventory {
   const State& state() const { return state_; }
 
  private:
-  bool CouldHold(const JobRequest& request, VramMode mode, const std::vector<int>& sizes,
-                 const std::set<std::string>& avoid) const;
   std::optional<Placement> FindWarm(const JobRequest& request, int size, const Search& search) const;
   std::optional<Placement> FindNew(const JobRequest& request, int size, const Search& search) const;
 

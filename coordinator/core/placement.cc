@@ -5,7 +5,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "coordinator/core/inventory.h"
-#include "coordinator/core/retry.h"
 
 namespace ovi::core {
 namespace {
@@ -38,15 +37,6 @@ VramMode ModeOfOption(const State& state, const JobRequest& request, std::option
   return LeastMode(state, request, size);
 }
 
-// Those that another node must have one of, where a job's last attempt failed.
-std::vector<VramMode> ModesToGoOnIn(const Job& job) {
-  std::vector<VramMode> modes = ModesOf(job.request);
-  const Attempt& last = job.attempts.back();
-  const auto found = std::find(modes.begin(), modes.end(), last.vram_mode);
-  if (last.end != AttemptEnd::kOutOfMemory && found != modes.end()) modes.erase(found + 1, modes.end());
-  return modes;
-}
-
 // `bytes`: that each rank needs.
 std::string ReasonFor(const Placement& placement, std::int64_t bytes, bool now) {
   if (!placement.warm_group.empty()) {
@@ -77,7 +67,7 @@ std::optional<Placement> Place(const State& state, const JobRequest& request,
                                const std::set<std::string>& avoid) {
   const Inventory inventory(state);
   const std::vector<int> sizes = WorldSizes(request, inventory.gpu_count_max());
-  const std::optional<VramMode> mode = inventory.ModeFor(request, sizes, avoid);
+  const std::optional<VramMode> mode = inventory.ModeFor(request, ModesOf(request), avoid);
   if (!mode) return std::nullopt;
   Inventory::Search search{.mode = *mode, .sizes = sizes, .avoid = avoid};
   if (auto now = inventory.Find(request, search)) return now;
@@ -92,7 +82,7 @@ std::vector<Option> Options(const State& state, const JobRequest& request) {
   if (!has_model) return {};
   const Inventory inventory(state);
   const std::vector<int> sizes = WorldSizes(request, inventory.gpu_count_max());
-  const std::optional<VramMode> chosen = inventory.ModeFor(request, sizes, {});
+  const std::optional<VramMode> chosen = inventory.ModeFor(request, ModesOf(request), {});
   constexpr int kNever = 6;
   // 0: free now, 1: once idle groups have ended, 2: some day; 3 to 5: the same in another mode than the
   // chosen.
@@ -122,28 +112,6 @@ std::vector<Option> Options(const State& state, const JobRequest& request) {
   std::vector<Option> options;
   for (auto& [rank, option] : ranked) options.push_back(std::move(option));
   return options;
-}
-
-std::set<std::string> AvoidedNodes(const State& state, const Job& job) {
-  std::set<std::string> failed;
-  for (const Attempt& attempt : job.attempts) {
-    // As if it were the first: what matters is the kind of end, not how often.
-    const NextStep next = AfterAttempt(attempt.end, {.all = 0, .out_of_memory = 0}, state.policy);
-    if (next == NextStep::kRetryElsewhere || next == NextStep::kRetryOnlyElsewhere) {
-      failed.insert(attempt.node);
-    }
-  }
-  if (failed.empty()) return failed;
-  const std::vector<VramMode> modes = ModesToGoOnIn(job);
-  for (const auto& [name, node] : state.nodes) {
-    const NodeFacts& facts = node.facts;
-    if (failed.contains(name) || !node.connected || state.drained.contains(name)) continue;
-    if (std::any_of(modes.begin(), modes.end(),
-                    [&](VramMode mode) { return CouldEverHold(facts, job.request, mode); })) {
-      return failed;
-    }
-  }
-  return {};
 }
 
 }  // namespace ovi::core

@@ -69,9 +69,4 @@ std::string PendingReason(const State& state, const JobRequest& request, const s
 // The same for a job, with what became of its last attempt in front.
 std::string PendingReason(const State& state, const Job& job);
 
-// The nodes where an attempt of this job ended in a way that asks for another node: empty unless a node is
-// left that is connected, not drained, and could ever hold the job, in a mode no lower than that of its last
-// attempt unless that ran out of memory.
-std::set<std::string> AvoidedNodes(const State& state, const Job& job);
-
 }  // namespace ovi::core

@@ -11,6 +11,7 @@
 #include "absl/strings/str_join.h"
 #include "base/format.h"
 #include "base/text.h"
+#include "coordinator/core/course.h"
 #include "coordinator/core/inventory.h"
 #include "coordinator/core/placement.h"
 
@@ -230,6 +231,7 @@ std::string NobodyCan(const State& state, const JobRequest& request, const std::
                                    : " has too little memory free of others, or faulty GPUs";
     why.push_back(absl::StrCat(name, reason));
   }
+  if (why.empty()) return "waits for a node that has not connected again";
   const std::size_t more = why.size() - std::min(why.size(), kNamedMax);
   why.resize(why.size() - more);
   return absl::StrCat("waits for a node: ", absl::StrJoin(why, ", "),
@@ -252,14 +254,19 @@ absl::Status CheckFitsEver(const State& state, const JobRequest& request) {
   return has_model ? DoesNotFit(state, request) : NoSuchModel(state, request);
 }
 
-std::string PendingReason(const State& state, const JobRequest& request, const std::set<std::string>& avoid) {
+namespace {
+
+std::string WhyPending(const Inventory& inventory, const JobRequest& request, const Course& course) {
+  const State& state = inventory.state();
   if (state.nodes.empty()) return "waits for a node: none has connected yet";
   if (const absl::Status fits = CheckFitsEver(state, request); !fits.ok()) return std::string(fits.message());
-  const Inventory inventory(state);
-  const std::vector<int> sizes = WorldSizes(request, inventory.gpu_count_max());
-  const std::optional<VramMode> mode = inventory.ModeFor(request, sizes, avoid);
-  if (!mode) return NobodyCan(state, request, ModesOf(request), avoid);
-  Inventory::Search search{.mode = *mode, .sizes = sizes, .avoid = avoid, .give_way = GiveWay::kEverybody};
+  const auto& [modes, avoid] = course;
+  const std::optional<VramMode> mode = inventory.ModeFor(request, modes, avoid);
+  if (!mode) return NobodyCan(state, request, modes, avoid);
+  Inventory::Search search{.mode = *mode,
+                           .sizes = WorldSizes(request, inventory.gpu_count_max()),
+                           .avoid = avoid,
+                           .give_way = GiveWay::kEverybody};
   if (!inventory.Find(request, search)) return NobodyCan(state, request, {*mode}, avoid);
   search.give_way = GiveWay::kNobody;
   if (inventory.Find(request, search)) return "waits for its turn";
@@ -276,9 +283,16 @@ std::string PendingReason(const State& state, const JobRequest& request, const s
       most.count == 0 ? " (none is)" : absl::StrCat(" (largest free: ", most.count, " on ", most.node, ")"));
 }
 
+}  // namespace
+
+std::string PendingReason(const State& state, const JobRequest& request, const std::set<std::string>& avoid) {
+  return WhyPending(Inventory(state), request, {.modes = ModesOf(request), .avoid = avoid});
+}
+
 std::string PendingReason(const State& state, const Job& job) {
+  const Inventory inventory(state);
   return absl::StrCat(job.pending_reason, job.pending_reason.empty() ? "" : "; ",
-                      PendingReason(state, job.request, AvoidedNodes(state, job)));
+                      WhyPending(inventory, job.request, CourseOf(inventory, job)));
 }
 
 }  // namespace ovi::core

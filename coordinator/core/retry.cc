@@ -23,8 +23,7 @@ NextStep AfterAttempt(AttemptEnd end, const AttemptCounts& counts, const Policy&
     case AttemptEnd::kLaunchFailed:
       return tries_left ? NextStep::kRetryElsewhere : NextStep::kGiveUp;
     case AttemptEnd::kNodeNotReady:
-      return tries_left ? NextStep::kRetryOnlyElsewhere
-                        : NextStep::kGiveUp;  // nothing changes there by itself
+      return NextStep::kRetryOnlyElsewhere;  // nothing changes there by itself
     case AttemptEnd::kPreempted:
     case AttemptEnd::kNone:
       return tries_left ? NextStep::kRetryAnywhere : NextStep::kGiveUp;

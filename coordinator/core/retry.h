@@ -10,14 +10,14 @@ namespace ovi::core {
 enum class NextStep {
   kFinish,              // COMPLETED or CANCELLED
   kRetryElsewhere,      // another node if one can hold it, else the same
-  kRetryOnlyElsewhere,  // another node if one can hold it, else give up
+  kRetryOnlyElsewhere,  // another node, as often as there is one
   kRetryAnywhere,       // not the fault of the node
   kGiveUp
 };
 
 // Of one job so far, the one that just ended included.
 struct AttemptCounts {
-  int all = 0;
+  int all = 0;  // but those that ended NODE_NOT_READY: they take seconds, and no node has two of them
   int out_of_memory = 0;
 };
 

@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "absl/strings/str_cat.h"
+#include "coordinator/core/course.h"
 #include "coordinator/core/inventory.h"
 #include "coordinator/core/placement.h"
 #include "coordinator/core/step.h"
@@ -16,12 +17,12 @@ namespace {
 
 // What decides where a job can go. Two jobs of one shape fail alike, so a pass tries a shape that failed only
 // once.
-using Shape =
-    std::tuple<std::string, bool, bool, Allocation, int, VramMode, std::int64_t, std::set<std::string>>;
+using Shape = std::tuple<std::string, bool, bool, Allocation, int, std::int64_t, std::vector<VramMode>,
+                         std::set<std::string>>;
 
-Shape ShapeOf(const JobRequest& request, const std::set<std::string>& avoid) {
-  return {request.model_name, request.reference, request.low_rank,       request.allocation,
-          request.gpu_count,  request.vram_mode, request.vram_bytes_max, avoid};
+Shape ShapeOf(const JobRequest& request, const Course& course) {
+  return {request.model_name, request.reference,      request.low_rank, request.allocation,
+          request.gpu_count,  request.vram_bytes_max, course.modes,     course.avoid};
 }
 
 enum class Tried { kStarted, kWaits, kFailed };
@@ -33,7 +34,7 @@ class Pass {
   void Go();
 
  private:
-  Tried Try(Job& job, const std::set<std::string>& avoid);
+  Tried Try(Job& job, const Course& course);
   bool Start(Job& job, const Placement& placement);
   void Evict(const Placement& placement);
   void Hold(const Placement& placement);
@@ -58,18 +59,20 @@ void Pass::Go() {
        next != state.queue.end() && has_room_ && looked_at < step_.policy().queue_depth_max; ++looked_at) {
     Job& job = state.jobs.at(next->job);
     ++next;  // a start takes the job out of the queue
-    const std::set<std::string> avoid = AvoidedNodes(state, job);
-    const Shape shape = ShapeOf(job.request, avoid);
+    const Course course = CourseOf(*inventory_, job);
+    const Shape shape = ShapeOf(job.request, course);
     if (failed_.contains(shape)) continue;
-    if (Try(job, avoid) == Tried::kFailed) failed_.insert(shape);
+    if (Try(job, course) == Tried::kFailed) failed_.insert(shape);
   }
 }
 
-Tried Pass::Try(Job& job, const std::set<std::string>& avoid) {
-  const std::vector<int> sizes = WorldSizes(job.request, inventory_->gpu_count_max());
-  const std::optional<VramMode> mode = inventory_->ModeFor(job.request, sizes, avoid);
+Tried Pass::Try(Job& job, const Course& course) {
+  const std::optional<VramMode> mode = inventory_->ModeFor(job.request, course.modes, course.avoid);
   if (!mode) return Tried::kFailed;
-  Inventory::Search search{.mode = *mode, .sizes = sizes, .avoid = avoid, .held = &held_};
+  Inventory::Search search{.mode = *mode,
+                           .sizes = WorldSizes(job.request, inventory_->gpu_count_max()),
+                           .avoid = course.avoid,
+                           .held = &held_};
   const std::optional<Placement> now = inventory_->Find(job.request, search);
   search.give_way = GiveWay::kStopping;
   const std::optional<Placement> soon = inventory_->Find(job.request, search);

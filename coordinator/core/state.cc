@@ -92,6 +92,7 @@ absl::Status ApplyTo(State& state, const AttemptEnded& ended) {
   attempt.end = ended.end;
   attempt.message = ended.message;
   attempt.memory = ended.memory;
+  if (ended.end == AttemptEnd::kNodeNotReady) state.not_ready.insert(job.id);
   job.state = JobState::kPending;
   job.pending_reason = absl::StrCat(Describe(attempt), "; tried again");
   job.progress = {};
@@ -120,6 +121,7 @@ absl::Status ApplyTo(State& state, const JobFinished& finished) {
   job.pending_reason.clear();
   state.queue.erase({job.request.priority, job.id});
   state.finished.insert({finished.at, job.id});
+  state.not_ready.erase(job.id);
   return absl::OkStatus();
 }
 

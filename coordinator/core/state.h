@@ -34,6 +34,7 @@ struct State {
   std::set<QueueKey> queue;                     // PENDING
   std::set<JobId> active;                       // CONFIGURING, RUNNING, COMPLETING
   std::set<std::pair<TimeMs, JobId>> finished;  // by their end
+  std::set<JobId> not_ready;                    // not ended, and an attempt of theirs ended NODE_NOT_READY
 
   // Volatile.
   std::map<std::string, Node> nodes;

@@ -63,6 +63,9 @@ struct Ending {
 // Ends the job's current attempt, and the job with it when nothing follows. The group is the caller's.
 void EndAttempt(Step& step, Job& job, Ending ending);
 
+// Fails the jobs that wait for another node after NODE_NOT_READY where none is left (HasNodeLeft).
+void GiveUpJobsWithoutANode(Step& step);
+
 AttemptRef CurrentRef(const Job& job);
 // The order to run its current attempt.
 RunAttempt RunOf(const Job& job);

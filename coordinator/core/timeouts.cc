@@ -192,6 +192,7 @@ void Handle(Step& step, const Tick& /*what*/) {
   EndMissingAttempts(step);
   CheckGroups(step);
   StopUnwantedIdleGroups(step);
+  GiveUpJobsWithoutANode(step);
   ForgetOldJobs(step);
   Schedule(step);
 }

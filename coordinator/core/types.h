@@ -209,7 +209,7 @@ struct Node {
 
 // The limits an operator may set.
 struct Policy {
-  int attempts_max = 3;                       // of one job
+  int attempts_max = 3;                       // of one job, beside those that end NODE_NOT_READY
   int out_of_memory_attempts_max = 2;         // of one job that end so
   std::int64_t node_silence_ms_max = 10'000;  // then it is lost
   std::int64_t reconnect_ms_max =

@@ -110,7 +110,8 @@ TEST_F(AttemptTest, EndsAsReportedAndIsTriedAgainWhereThatHelps) {
     EXPECT_EQ(Ordered<StopGroup>(group), !row.group_stays);
     const std::string described =
         absl::StrCat("attempt 1 ended as ", ToString(row.end), " on box-1: so it was");
-    EXPECT_EQ(JobOf(id).error, row.job == JobState::kFailed ? described : "");
+    const std::string why = row.end == AttemptEnd::kNodeNotReady ? "; no other node could take it" : "";
+    EXPECT_EQ(JobOf(id).error, row.job == JobState::kFailed ? described + why : "");
     EXPECT_EQ(JobOf(id).pending_reason, row.job == JobState::kPending ? described + "; tried again" : "");
     Do(CancelAsked{.job = id});
     Exit(group, 0);
@@ -127,8 +128,115 @@ TEST_F(AttemptTest, WhatANodeLacksIsLookedForOnTheOtherNodesAndNotTwiceOnOne) {
   Attach(GroupOf(id));
   Report(GroupOf(id), Ref(id), AttemptEnd::kNodeNotReady);
   EXPECT_EQ(StateOf(id), JobState::kFailed) << "a third attempt is left, but no node";
+  EXPECT_EQ(JobOf(id).error, absl::StrCat("attempt 2 ended as NODE_NOT_READY on ", Last(id).node,
+                                          ": so it was; no other node could take it"));
+}
+
+// One box is not ready; the others are told of by each test.
+class NotReadyTest : public AttemptTest {
+ protected:
+  JobId NotReadyOnBox1() {
+    const JobId id = Running(Single());
+    EXPECT_EQ(Last(id).node, "box-1");
+    Report(GroupOf(id), Ref(id), AttemptEnd::kNodeNotReady);
+    return id;
+  }
+};
+
+TEST_F(NotReadyTest, AJobWaitsForNodesThatMayStillBeOnTheirWayBackAfterARestart) {
+  Restart();
+  Connect(Box("box-1", {8}));
+  const JobId id = NotReadyOnBox1();
+  EXPECT_EQ(PendingReason(state_, JobOf(id)),
+            "attempt 1 ended as NODE_NOT_READY on box-1: so it was; tried again; waits for a node: box-1 "
+            "failed it before");
+  Wait(state_.policy.reconnect_ms_max - 1);
+  Hear("box-1");
+  Do(Tick{});
+  ASSERT_EQ(StateOf(id), JobState::kPending);
+  Connect(Box("box-2", {8}));
+  EXPECT_EQ(Last(id).node, "box-2");
+}
+
+TEST_F(NotReadyTest, AJobFailsOnceNobodyIsOnTheWayBack) {
+  Restart();
+  Connect(Box("box-1", {8}));
+  const JobId id = NotReadyOnBox1();
+  Wait(state_.policy.reconnect_ms_max);
+  Hear("box-1");
+  Do(Tick{});
+  EXPECT_EQ(StateOf(id), JobState::kFailed);
   EXPECT_EQ(JobOf(id).error,
-            absl::StrCat("attempt 2 ended as NODE_NOT_READY on ", Last(id).node, ": so it was"));
+            "attempt 1 ended as NODE_NOT_READY on box-1: so it was; no other node could take it");
+  EXPECT_THAT(state_.not_ready, IsEmpty());
+}
+
+TEST_F(NotReadyTest, AJobWaitsForALostNodeUntilItIsGivenUp) {
+  Connect(Box("box-2", {24}));
+  Lose("box-2");
+  const JobId id = NotReadyOnBox1();
+  Do(Tick{});
+  EXPECT_EQ(StateOf(id), JobState::kPending);
+  Wait(state_.policy.reconnect_ms_max);
+  Hear("box-1");
+  Do(Tick{});
+  EXPECT_EQ(StateOf(id), JobState::kFailed);
+  EXPECT_EQ(JobOf(id).attempts.size(), 1u);
+}
+
+TEST_F(NotReadyTest, AJobFailsWhenTheNodeItWaitsForIsDrained) {
+  Connect(Box("box-2", {24}));
+  const JobId id = Running(Single());
+  const JobId other = Running(Single());
+  ASSERT_EQ(Last(other).node, "box-2");
+  Report(GroupOf(id), Ref(id), AttemptEnd::kNodeNotReady);
+  ASSERT_EQ(StateOf(id), JobState::kPending) << "box-2 works for another";
+  Do(DrainAsked{.node = "box-2"});
+  EXPECT_EQ(StateOf(id), JobState::kPending);
+  Do(Tick{});
+  EXPECT_EQ(StateOf(id), JobState::kFailed);
+  EXPECT_EQ(JobOf(id).attempts.size(), 1u);
+}
+
+TEST_F(NotReadyTest, ACrashElsewhereDoesNotBringAJobBack) {
+  Connect(Box("box-2", {24}));
+  const JobId id = NotReadyOnBox1();
+  ASSERT_EQ(Last(id).node, "box-2");
+  Exit(GroupOf(id), 139, "box-2");
+  EXPECT_EQ(Ref(id).attempt, 3);
+  EXPECT_EQ(Last(id).node, "box-2");
+}
+
+TEST_F(NotReadyTest, DoesNotUseUpTheAttemptsWhileNodesAreLeft) {
+  for (int i = 2; i <= 5; ++i) Connect(Box(absl::StrCat("box-", i), {8}));
+  const JobId id = Submit(Single());
+  for (int i = 1; i <= 4; ++i) {
+    ASSERT_EQ(StateOf(id), JobState::kConfiguring);
+    Attach(GroupOf(id));
+    Report(GroupOf(id), Ref(id), AttemptEnd::kNodeNotReady);
+  }
+  for (int crash = 1; crash <= state_.policy.attempts_max; ++crash) {
+    ASSERT_EQ(StateOf(id), JobState::kConfiguring);
+    ASSERT_EQ(Last(id).node, "box-5");
+    Exit(GroupOf(id), 139, "box-5");
+  }
+  EXPECT_EQ(StateOf(id), JobState::kFailed);
+  EXPECT_THAT(JobOf(id).error, HasSubstr("no more than 3 attempts are made"));
+}
+
+// The other node that gives standard has its memory in use by others.
+TEST_F(AttemptTest, ACrashIsFollowedByNoLowerMode) {
+  NodeFacts used = WithModes(Box("box-2", {8}));
+  used.gpus[0].bytes_foreign = 4;
+  Connect(WithModes(Box("box-3", {8})));
+  Connect(used);
+  Do(DrainAsked{.node = "box-1"});
+  const JobId id = Running(Single());
+  ASSERT_EQ(Last(id).vram_mode, VramMode::kStandard);
+  Exit(GroupOf(id), 139, "box-3");
+  ASSERT_EQ(StateOf(id), JobState::kConfiguring);
+  EXPECT_EQ(Last(id).node, "box-3");
+  EXPECT_EQ(Last(id).vram_mode, VramMode::kStandard);
 }
 
 TEST_F(AttemptTest, WhatANodeLacksIsNotLookedForInALowerMode) {

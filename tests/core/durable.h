@@ -33,6 +33,7 @@ inline std::string DurableDifference(const State& a, const State& b) {
   if (!same_queue(a.queue, b.queue)) return "queue";
   if (a.active != b.active) return "active";
   if (a.finished != b.finished) return "finished";
+  if (a.not_ready != b.not_ready) return "not_ready";
   return "";
 }
 

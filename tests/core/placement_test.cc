@@ -254,19 +254,6 @@ TEST(Place, UsesAWarmGroupWhoseBytesAreEnoughForTheMode) {
   EXPECT_EQ(placement->bytes_per_rank, 4) << "what the group has";
 }
 
-TEST(AvoidedNodes, AreNoneWhereOthersHoldTheJobInALowerModeOnly) {
-  State state;
-  AddNode(state, WithModes(Box("a", {8})));
-  AddNode(state, WithModes(Box("b", {5})));
-  Job job{.request = Single()};
-  job.attempts.push_back({.node = "a", .end = AttemptEnd::kWorkerCrash, .vram_mode = VramMode::kStandard});
-  EXPECT_THAT(AvoidedNodes(state, job), IsEmpty()) << "standard is only on a";
-  job.attempts.back().end = AttemptEnd::kOutOfMemory;
-  EXPECT_THAT(AvoidedNodes(state, job), ElementsAre("a")) << "where standard does not go";
-  job.attempts.back() = {.node = "a", .end = AttemptEnd::kWorkerCrash, .vram_mode = VramMode::kUltraLow};
-  EXPECT_THAT(AvoidedNodes(state, job), ElementsAre("a"));
-}
-
 TEST(Place, SkipsLostDrainedAndAvoidedNodes) {
   State state;
   AddNode(state, Box("a", {8}));
@@ -545,26 +532,6 @@ TEST(BytesFree, SubtractsWhatOthersHaveAndIsNeverNegative) {
   EXPECT_EQ(BytesFree(state, node, 1), 0);
   EXPECT_EQ(BytesFree(state, node, 2), 0);
   EXPECT_EQ(BytesFree(state, node, -1), 0);
-}
-
-TEST(AvoidedNodes, AreThoseThatFailedTheJobWhileAnotherCouldHoldIt) {
-  State state;
-  AddNode(state, Box("a", {8}));
-  Job job{.request = Single()};
-  job.attempts.push_back({.node = "a", .end = AttemptEnd::kWorkerCrash});
-  EXPECT_THAT(AvoidedNodes(state, job), IsEmpty());  // there is no other
-  AddNode(state, Box("b", {5}));
-  EXPECT_THAT(AvoidedNodes(state, job), IsEmpty());  // too small
-  AddNode(state, Box("c", {8}));
-  EXPECT_THAT(AvoidedNodes(state, job), ElementsAre("a"));
-  state.drained["c"] = "fan";
-  EXPECT_THAT(AvoidedNodes(state, job), IsEmpty());
-  state.drained.clear();
-  state.nodes.at("c").connected = false;
-  EXPECT_THAT(AvoidedNodes(state, job), IsEmpty());
-  state.nodes.at("c").connected = true;
-  job.attempts.back().end = AttemptEnd::kPreempted;  // not the fault of the node
-  EXPECT_THAT(AvoidedNodes(state, job), IsEmpty());
 }
 
 }  // namespace

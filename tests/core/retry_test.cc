@@ -35,7 +35,7 @@ TEST(AfterAttempt, FollowsTheTable) {
       {kLaunchFailed, {.all = 2}, NextStep::kRetryElsewhere},
       {kLaunchFailed, {.all = 3}, NextStep::kGiveUp},
       {kNodeNotReady, {.all = 2}, NextStep::kRetryOnlyElsewhere},
-      {kNodeNotReady, {.all = 3}, NextStep::kGiveUp},
+      {kNodeNotReady, {.all = 3}, NextStep::kRetryOnlyElsewhere},
       {kPreempted, {.all = 2}, NextStep::kRetryAnywhere},
       {kPreempted, {.all = 3}, NextStep::kGiveUp},
   };

@@ -77,8 +77,7 @@ void Books::OnChange(const core::State& state, const core::Change& change) {
     if (cancelled_.contains(started->attempt.job))
       verdict_.Wrong(Name(started->attempt) + " began after its cancel");
     if (drained_.contains(started->node)) verdict_.Wrong(Name(started->attempt) + " began on a drained node");
-    if (started->attempt.attempt > policy_.attempts_max)
-      verdict_.Wrong(Name(started->attempt) + " is one too many");
+    CheckAttemptsBefore(state.jobs.at(started->attempt.job), *started);
     CheckGroupOf(state.jobs.at(started->attempt.job).request, *started);
     CheckModeOf(state, *started);
     ++seen_[started->warm ? "warm start" : "cold start"];
@@ -109,6 +108,20 @@ void Books::OnChange(const core::State& state, const core::Change& change) {
   } else if (const auto* resumed = std::get_if<core::NodeResumed>(&change)) {
     drained_.erase(resumed->node);
   }
+}
+
+// Attempts that end NODE_NOT_READY do not count, and no node has two of one job.
+void Books::CheckAttemptsBefore(const core::Job& job, const core::AttemptStarted& started) {
+  int counted = 1;
+  for (const core::Attempt& before : job.attempts) {
+    if (before.number >= started.attempt.attempt) break;
+    if (before.end != core::AttemptEnd::kNodeNotReady) {
+      ++counted;
+    } else if (before.node == started.node) {
+      verdict_.Wrong(Name(started.attempt) + " began on a node that was not ready for it");
+    }
+  }
+  if (counted > policy_.attempts_max) verdict_.Wrong(Name(started.attempt) + " is one too many");
 }
 
 // Against what the node says that its models need.

@@ -36,6 +36,7 @@ class Books {
 
  private:
   void OnChange(const core::State& state, const core::Change& change);
+  void CheckAttemptsBefore(const core::Job& job, const core::AttemptStarted& started);
   void CheckGroupOf(const core::JobRequest& request, const core::AttemptStarted& started);
   void CheckModeOf(const core::State& state, const core::AttemptStarted& started);
   static bool GivesMode(const core::NodeFacts& node, const core::ModelFacts& model,
