@@ -16,11 +16,15 @@ bool MayGiveWay(const Group& group, GiveWay give_way) {
   return give_way == GiveWay::kStoppingAndIdle && group.state == GroupState::kIdle;
 }
 
+// By its rank on that GPU.
+std::int64_t BytesTakenBy(const Group& group, const GpuFacts& gpu) {
+  return group.bytes_per_rank + gpu.bytes_driver;
+}
+
 // A GPU that can hold one more rank, once `evicted` are gone.
 struct Candidate {
   int index = 0;
   std::int64_t bytes_left = 0;
-  std::int64_t bytes_driver = 0;
   std::vector<GroupId> evicted;
   int working = 0;  // of the evicted, those that are not idle
 };
@@ -28,14 +32,12 @@ struct Candidate {
 // Groups that are about to end are gone for every search but kNobody. Of the others idle ones go first, of
 // those the longest without work, and no more of them than needed.
 std::optional<Candidate> Consider(const GpuBooks& gpu, std::int64_t bytes, int groups_max, GiveWay give_way) {
-  Candidate out{.index = gpu.facts->index,
-                .bytes_left = gpu.bytes_free - bytes,
-                .bytes_driver = gpu.facts->bytes_driver};
+  Candidate out{.index = gpu.facts->index, .bytes_left = gpu.bytes_free - bytes};
   auto group_count = static_cast<int>(gpu.groups.size());
   std::vector<const Group*> evictable;
   for (const Group* group : gpu.groups) {
     if (give_way != GiveWay::kNobody && gpu.leaving.contains(group->id)) {
-      out.bytes_left += group->bytes_per_rank;
+      out.bytes_left += BytesTakenBy(*group, *gpu.facts);
       --group_count;
     } else if (MayGiveWay(*group, give_way)) {
       evictable.push_back(group);
@@ -48,7 +50,7 @@ std::optional<Candidate> Consider(const GpuBooks& gpu, std::int64_t bytes, int g
             [&order](const Group* a, const Group* b) { return order(a) < order(b); });
   for (const Group* group : evictable) {
     if (out.bytes_left >= 0 && group_count < groups_max) break;
-    out.bytes_left += group->bytes_per_rank;
+    out.bytes_left += BytesTakenBy(*group, *gpu.facts);
     --group_count;
     out.evicted.push_back(group->id);
     if (group->state != GroupState::kIdle) ++out.working;
@@ -77,9 +79,9 @@ std::int64_t GrantOf(const std::vector<Candidate>& chosen, const RankBytes& byte
   if (groups_max > 1) return bytes.needed;
   std::int64_t grant = bytes.useful;
   for (const Candidate& gpu : chosen) {
-    grant = std::min(grant, bytes.needed + gpu.bytes_left - gpu.bytes_driver);
+    grant = std::min(grant, bytes.needed + gpu.bytes_left);
   }
-  return std::max(grant, bytes.needed);
+  return grant;
 }
 
 std::optional<Offer> OfferOf(const NodeBooks& books, int size, const RankBytes& bytes, int groups_max,
@@ -203,9 +205,14 @@ std::int64_t BytesUseful(const NodeFacts& node, const JobRequest& request, VramM
   return std::max(bytes, useful);
 }
 
+std::int64_t BytesForARank(const GpuFacts& gpu) {
+  return gpu.bytes_total - gpu.bytes_driver;
+}
+
 int GpusLargeEnough(const NodeFacts& node, std::int64_t bytes) {
-  return static_cast<int>(std::count_if(node.gpus.begin(), node.gpus.end(),
-                                        [bytes](const GpuFacts& gpu) { return gpu.bytes_total >= bytes; }));
+  return static_cast<int>(std::count_if(node.gpus.begin(), node.gpus.end(), [bytes](const GpuFacts& gpu) {
+    return BytesForARank(gpu) >= bytes;
+  }));
 }
 
 bool CouldEverHold(const NodeFacts& node, const JobRequest& request, VramMode mode, int size) {
@@ -274,7 +281,7 @@ Inventory::Inventory(const State& state, TimeMs now) : state_(state), gpu_count_
     books.usable = node.connected && !state.drained.contains(name);
     books.stays = !node.given_up && !state.drained.contains(name);
     for (const GpuFacts& gpu : node.facts.gpus) {
-      books.gpus.push_back({.facts = &gpu, .bytes_free = gpu.bytes_total - gpu.bytes_foreign});
+      books.gpus.push_back({.facts = &gpu, .bytes_free = BytesForARank(gpu) - gpu.bytes_foreign});
     }
   }
   for (const auto& [id, group] : state.groups) {
@@ -285,7 +292,7 @@ Inventory::Inventory(const State& state, TimeMs now) : state_(state), gpu_count_
     for (GpuBooks& gpu : found->second.gpus) {
       const auto& indices = group.gpu_indices;
       if (std::find(indices.begin(), indices.end(), gpu.facts->index) == indices.end()) continue;
-      gpu.bytes_free -= group.bytes_per_rank;
+      gpu.bytes_free -= BytesTakenBy(group, *gpu.facts);
       gpu.groups.push_back(&group);
       if (leaves) gpu.leaving.insert(id);
     }
@@ -298,7 +305,7 @@ bool CouldHold(const NodeBooks& books, const JobRequest& request, VramMode mode,
     const std::int64_t bytes = BytesToPlace(books.node->facts, request, mode, size);
     return bytes > 0 && std::count_if(books.gpus.begin(), books.gpus.end(), [bytes](const GpuBooks& gpu) {
                           const GpuFacts& facts = *gpu.facts;
-                          return !facts.faulty && facts.bytes_total - facts.bytes_foreign >= bytes;
+                          return !facts.faulty && BytesForARank(facts) - facts.bytes_foreign >= bytes;
                         }) >= size;
   });
 }

@@ -20,7 +20,9 @@ enum class GiveWay { kNobody, kStopping, kStoppingAndIdle, kEverybody };
 
 struct GpuBooks {
   const GpuFacts* facts = nullptr;
-  std::int64_t bytes_free = 0;  // as they are now; negative when groups came to light that do not fit
+  // For one more rank, as they are now, without what the driver takes for it; negative when groups came to
+  // light that do not fit.
+  std::int64_t bytes_free = 0;
   std::vector<const Group*> groups;
   std::set<GroupId> leaving;  // of these, stopping and about to be gone
 };
@@ -99,6 +101,9 @@ std::int64_t BytesToPlace(const NodeFacts& node, const JobRequest& request, Vram
 
 // Beyond which such a rank has no use for more, or may have no more. What is needed, at least.
 std::int64_t BytesUseful(const NodeFacts& node, const JobRequest& request, VramMode mode, int size);
+
+// The most that a rank could have of the GPU if nothing else were on it.
+std::int64_t BytesForARank(const GpuFacts& gpu);
 
 // GPUs that would do if nothing else were on them.
 int GpusLargeEnough(const NodeFacts& node, std::int64_t bytes);

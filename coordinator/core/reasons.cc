@@ -146,8 +146,8 @@ std::string WhyNever(const State& state, const JobRequest& request, VramMode mod
     const std::int64_t bytes = BytesNeeded(node.facts, request, mode, size);
     if (bytes <= 0) continue;
     for (const GpuFacts& gpu : node.facts.gpus) {
-      if (gpu.bytes_total <= largest) continue;
-      largest = gpu.bytes_total;
+      if (BytesForARank(gpu) <= largest) continue;
+      largest = BytesForARank(gpu);
       largest_on = name;
     }
     const int count =

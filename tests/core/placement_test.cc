@@ -438,8 +438,32 @@ TEST(Place, LeavesTheDriverItsPartOfWhatIsMoreThanTheNeed) {
   std::int64_t& bytes_driver = state.nodes.at("a").facts.gpus[0].bytes_driver;
   bytes_driver = 1;
   EXPECT_EQ(Place(state, Single(), {})->bytes_per_rank, 7);
-  bytes_driver = 5;
+  bytes_driver = 4;
   EXPECT_EQ(Place(state, Single(), {})->bytes_per_rank, 4) << "what is needed";
+}
+
+TEST(Place, LeavesTheDriverItsPartOfEveryRank) {
+  State state;
+  AddNode(state, Box("a", {8}));
+  GpuFacts& gpu = state.nodes.at("a").facts.gpus[0];
+  gpu.bytes_driver = 2;
+  EXPECT_EQ(Place(state, Single(), {})->bytes_per_rank, 6);
+  gpu.bytes_foreign = 1;
+  EXPECT_FALSE(Place(state, Single(), {}));
+  EXPECT_TRUE(CheckFitsEver(state, Single()).ok()) << "once the others are gone";
+  gpu = {.bytes_total = 8, .bytes_driver = 3};
+  EXPECT_FALSE(Place(state, Single(), {}));
+  EXPECT_EQ(CheckFitsEver(state, Single()).message(), "needs 1 GPU with 6 B; the largest there is: 5 B on a");
+  gpu.bytes_total = 18;
+  state.policy.groups_per_gpu_max = 2;
+  EXPECT_TRUE(Place(state, Single(), {}));
+  Occupy(state, Busy("g1-1", "a", {0}));
+  EXPECT_TRUE(Place(state, Single(), {})) << "2 x (6 + 3) bytes";
+  gpu.bytes_total = 17;
+  EXPECT_FALSE(Place(state, Single(), {}));
+  state.groups.at("g1-1").state = GroupState::kIdle;
+  state.groups.at("g1-1").model_name = "other";
+  EXPECT_THAT(Place(state, Single(), {})->evicted, ElementsAre("g1-1"));
 }
 
 TEST(Place, ChoosesGpusByTheNeedAndReusesAGroupThatWasGivenMore) {

@@ -186,7 +186,7 @@ bool Books::GivesMode(const core::NodeFacts& node, const core::ModelFacts& model
     const std::optional<std::int64_t> bytes = BytesOf(need, request);
     return bytes && need.vram_mode == mode && MayHave(request, need.world_size, need.fsdp) &&
            std::count_if(node.gpus.begin(), node.gpus.end(), [&bytes](const core::GpuFacts& gpu) {
-             return !gpu.faulty && gpu.bytes_total - gpu.bytes_foreign >= *bytes;
+             return !gpu.faulty && gpu.bytes_total - gpu.bytes_driver - gpu.bytes_foreign >= *bytes;
            }) >= need.world_size;
   });
 }
@@ -229,16 +229,16 @@ void Books::OnStart(const core::StartGroup& start) {
   RealNode& node = cluster_.nodes().at(start.node);
   for (const int index : start.gpu_indices) {
     const core::GpuFacts& gpu = node.facts.gpus.at(static_cast<std::size_t>(index));
-    std::int64_t bytes = start.bytes_per_rank;
+    std::int64_t bytes = start.bytes_per_rank + gpu.bytes_driver;
     int groups = 1;
     for (const auto& [id, group] : node.groups) {
       if (!Uses(group.facts.gpu_indices, index)) continue;
-      bytes += group.facts.bytes_per_rank;
+      bytes += group.facts.bytes_per_rank + gpu.bytes_driver;
       ++groups;
     }
     for (const auto& [id, order] : node.ordered) {
       if (node.groups.contains(id) || !Uses(order.gpu_indices, index)) continue;
-      bytes += order.bytes_per_rank;
+      bytes += order.bytes_per_rank + gpu.bytes_driver;
       ++groups;
     }
     const std::int64_t bytes_max = gpu.bytes_total - cluster_.BytesForeignTold(start.node, index);

@@ -63,7 +63,9 @@ std::vector<core::NodeFacts> Simulation::MakeNodes(Random& random) {
     core::NodeFacts node{.name = absl::StrCat("box-", n)};
     const std::int64_t gpu_count = random.Between(1, 4);
     for (int i = 0; i < gpu_count; ++i) {
-      node.gpus.push_back({.index = i, .bytes_total = random.Of(std::vector<std::int64_t>{8, 16, 24})});
+      node.gpus.push_back({.index = i,
+                           .bytes_total = random.Of(std::vector<std::int64_t>{8, 16, 24}),
+                           .bytes_driver = random.Between(0, 2)});
     }
     const int ranks_max = random.Chance(0.5) ? 2 : 4;
     node.models.push_back({.name = "small", .needs = MakeNeeds(6, 14, ranks_max)});
@@ -113,7 +115,7 @@ bool Simulation::CouldRun(const core::NodeFacts& node, const core::ModelFacts& m
     if (!MayHave(request, need.world_size, need.fsdp) || !MayRunIn(request, need.vram_mode)) return false;
     const std::optional<std::int64_t> bytes = BytesOf(need, request);
     return bytes && std::count_if(node.gpus.begin(), node.gpus.end(), [&bytes](const core::GpuFacts& gpu) {
-                      return gpu.bytes_total >= *bytes;
+                      return gpu.bytes_total - gpu.bytes_driver >= *bytes;
                     }) >= need.world_size;
   });
 }
