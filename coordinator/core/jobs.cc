@@ -32,8 +32,10 @@ void Cancel(Step& step, Job& job) {
   Stop(step, *group);
 }
 
+// By what the user sent: `request` is derived from it, and journals of before an upgrade may lack a field of
+// it.
 bool IsSame(const auto& a, const auto& b) {
-  return a.spec == b.spec && a.request == b.request;
+  return a.spec == b.spec;
 }
 
 absl::Status Differs(const std::string& request_id, const std::string& user) {

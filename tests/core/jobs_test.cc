@@ -42,9 +42,14 @@ TEST_F(SubmitTest, RefusesARequestIdThatWasUsedForSomethingElse) {
   Submit(Single(), "once");
   EXPECT_EQ(SubmitBatch({{.request_id = "once", .request = Single(), .spec = "another"}}).status(),
             absl::AlreadyExistsError("request_id: \"once\" was used for job 1, which differs"));
-  EXPECT_TRUE(absl::IsAlreadyExists(
-      SubmitBatch({{.request_id = "once", .request = Multi(2), .spec = "spec"}}).status()));
   EXPECT_EQ(state_.jobs.size(), 1u);
+}
+
+TEST_F(SubmitTest, KnowsARepeatedRequestAlsoWhereAnOldJournalLacksAFieldOfIt) {
+  JobRequest now = Single();
+  now.low_rank = true;
+  const JobId id = Submit(Single(), "once");
+  EXPECT_EQ(Submit(now, "once"), id);
 }
 
 TEST_F(SubmitTest, RefusesWhatNoNodeCouldEverHold) {
