@@ -55,6 +55,9 @@ class Numbering {
 
  private:
   absl::StatusOr<JobId> IdOf(std::size_t index);
+  absl::Status CheckRoom() const;
+  // Of jobs_[index]; of a job alone the message does not name it.
+  absl::Status About(std::size_t index, const absl::Status& status) const;
 
   struct First {
     std::size_t index = 0;
@@ -78,8 +81,26 @@ absl::StatusOr<JobId> Numbering::IdOf(std::size_t index) {
     if (!is_first && IsSame(job, jobs_[first_index])) return first_id;
     if (!is_first) return Differs(job.request_id, absl::StrCat("requests[", first_index, "]"));
   }
-  OVI_RETURN_IF_ERROR(CheckFitsEver(state_, job.request));
   return next_++;
+}
+
+absl::Status Numbering::CheckRoom() const {
+  const std::int64_t count = next_ - state_.next_job;
+  const std::int64_t most = state_.policy.pending_jobs_max;
+  if (count > most) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "a batch of ", count, " new jobs never has room: at most ", most, " jobs wait (pending_jobs_max)"));
+  }
+  const auto pending = static_cast<std::int64_t>(state_.queue.size());
+  if (count > 0 && pending + count > most) {
+    return absl::ResourceExhaustedError(absl::StrCat("the queue has no room for ", count, " more: ", pending,
+                                                     " of at most ", most, " jobs wait"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Numbering::About(std::size_t index, const absl::Status& status) const {
+  return jobs_.size() == 1 ? status : Annotate(status, absl::StrCat("requests[", index, "]"));
 }
 
 absl::StatusOr<std::vector<JobId>> Numbering::Ids() {
@@ -87,17 +108,16 @@ absl::StatusOr<std::vector<JobId>> Numbering::Ids() {
   ids.reserve(jobs_.size());
   for (std::size_t i = 0; i < jobs_.size(); ++i) {
     const absl::StatusOr<JobId> id = IdOf(i);
-    if (!id.ok()) {
-      return jobs_.size() == 1 ? id.status() : Annotate(id.status(), absl::StrCat("requests[", i, "]"));
-    }
+    if (!id.ok()) return About(i, id.status());
     ids.push_back(*id);
   }
-  const std::int64_t count = next_ - state_.next_job;
-  const auto pending = static_cast<std::int64_t>(state_.queue.size());
-  if (count > 0 && pending + count > state_.policy.pending_jobs_max) {
-    return absl::ResourceExhaustedError(absl::StrCat("the queue has no room for ", count, " more: ", pending,
-                                                     " of at most ", state_.policy.pending_jobs_max,
-                                                     " jobs wait"));
+  // Room before fit, which costs most: clients ask again and again while the queue is full.
+  OVI_RETURN_IF_ERROR(CheckRoom());
+  JobId next = state_.next_job;
+  for (std::size_t i = 0; i < jobs_.size(); ++i) {
+    if (ids[i] != next) continue;  // there already
+    if (const absl::Status fits = CheckFitsEver(state_, jobs_[i].request); !fits.ok()) return About(i, fits);
+    ++next;
   }
   return ids;
 }

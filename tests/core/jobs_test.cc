@@ -129,6 +129,24 @@ TEST_F(SubmitTest, TakesNoMoreThanTheQueueHasRoomFor) {
   EXPECT_EQ(Submit(Single(), "b"), 2) << "a repeated one needs no room";
 }
 
+TEST_F(SubmitTest, AsksForRoomBeforeItAsksWhatFits) {
+  Connect(Box("box-1", {8}));
+  state_.policy.pending_jobs_max = 2;
+  const JobSubmitted good{.request = Single(), .spec = "spec"};
+  const JobSubmitted too_large{.request = Multi(2), .spec = "spec"};
+  EXPECT_TRUE(absl::IsFailedPrecondition(SubmitBatch({good, too_large}).status()));
+  EXPECT_THAT(SubmitBatch({good, good}).value(), SizeIs(2));  // one runs, one waits
+  EXPECT_TRUE(absl::IsResourceExhausted(SubmitBatch({good, too_large}).status()));
+}
+
+TEST_F(SubmitTest, TellsABatchThatNeverHasRoomNotToTryAgain) {
+  state_.policy.pending_jobs_max = 2;
+  const JobSubmitted job{.request = Single(), .spec = "spec"};
+  EXPECT_EQ(SubmitBatch({job, job, job}).status(),
+            absl::FailedPreconditionError(
+                "a batch of 3 new jobs never has room: at most 2 jobs wait (pending_jobs_max)"));
+}
+
 TEST_F(SubmitTest, ForgetsOldJobsWithTheirFilesAHundredATick) {
   for (int i = 0; i < 150; ++i) Do(CancelAsked{.job = Submit(Single(), absl::StrCat("r", i))});
   TickAfter(state_.policy.job_kept_ms_max - 1);
