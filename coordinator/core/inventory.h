@@ -124,7 +124,7 @@ VramMode LeastMode(const State& state, const JobRequest& request, int size);
 // Why no node could ever hold `request` with `size` ranks in `mode`, in one line. Some node has its model.
 std::string WhyNever(const State& state, const JobRequest& request, VramMode mode, int size);
 
-// "2 GPUs with 15.0 MiB".
-std::string GpusWith(int count, std::int64_t bytes);
+// "2 GPUs with 15.0 MiB"; to the byte where `beside`, another figure of the sentence, would look alike.
+std::string GpusWith(int count, std::int64_t bytes, std::int64_t beside = 0);
 
 }  // namespace ovi::core

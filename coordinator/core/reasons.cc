@@ -4,6 +4,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -43,6 +44,12 @@ absl::Status NoSuchModel(const State& state, const JobRequest& request) {
 std::string AllocationName(Allocation allocation, int size) {
   if (size == 1) return "single";
   return absl::StrCat(allocation == Allocation::kFsdp ? "fsdp_" : "multi_", size);
+}
+
+// "8.0 GiB"; to the byte where another figure, named beside it, would look alike.
+std::string Distinct(std::int64_t bytes, std::int64_t beside) {
+  const std::string words = FormatBytes(bytes);
+  return words == FormatBytes(beside) && bytes != beside ? absl::StrCat(bytes, " bytes") : words;
 }
 
 // " in ultra_low"; standard goes without saying.
@@ -139,34 +146,37 @@ std::string WhyNotSoManyRanks(const State& state, const JobRequest& request, Vra
 
 std::string WhyNever(const State& state, const JobRequest& request, VramMode mode, int size) {
   const Node* nearest = nullptr;
+  bool within = false;  // whether it needs no more there than its max_vram: such nodes go before others
   int most = -1;
-  std::int64_t largest = 0;
+  std::int64_t largest = 0;  // of those within
   std::string largest_on;
   for (const auto& [name, node] : state.nodes) {
     const std::int64_t bytes = BytesNeeded(node.facts, request, mode, size);
     if (bytes <= 0) continue;
+    const bool within_here = BytesToPlace(node.facts, request, mode, size) > 0;
     for (const GpuFacts& gpu : node.facts.gpus) {
-      if (BytesForARank(gpu) <= largest) continue;
+      if (!within_here || BytesForARank(gpu) <= largest) continue;
       largest = BytesForARank(gpu);
       largest_on = name;
     }
-    const int count =
-        BytesToPlace(node.facts, request, mode, size) > 0 ? GpusLargeEnough(node.facts, bytes) : 0;
-    if (count <= most) continue;
+    const int count = GpusLargeEnough(node.facts, bytes);
+    if (std::pair(within_here, count) <= std::pair(within, most)) continue;
+    within = within_here;
     most = count;
     nearest = &node;
   }
   if (nearest == nullptr) return WhyNotSoManyRanks(state, request, mode, size);
   const std::int64_t bytes = BytesNeeded(nearest->facts, request, mode, size);
-  std::string needs = absl::StrCat("needs ", GpusWith(size, bytes), size == 1 ? "" : " each", InMode(mode));
-  if (BytesToPlace(nearest->facts, request, mode, size) == 0) {
-    return absl::StrCat(needs, ", more than its max_vram, ", FormatBytes(request.vram_bytes_max));
+  std::string needs = absl::StrCat("needs ", GpusWith(size, bytes, within ? largest : request.vram_bytes_max),
+                                   size == 1 ? "" : " each", InMode(mode));
+  if (!within) {
+    return absl::StrCat(needs, ", more than its max_vram, ", Distinct(request.vram_bytes_max, bytes));
   }
   absl::StrAppend(&needs, size == 1 ? "; " : " on one node; ");
   if (most > 0) return absl::StrCat(needs, "the most there are: ", most, " on ", nearest->facts.name);
   return largest == 0
              ? absl::StrCat(needs, "there is no GPU")
-             : absl::StrCat(needs, "the largest there is: ", FormatBytes(largest), " on ", largest_on);
+             : absl::StrCat(needs, "the largest there is: ", Distinct(largest, bytes), " on ", largest_on);
 }
 
 namespace {
@@ -240,8 +250,8 @@ std::string NobodyCan(const State& state, const JobRequest& request, const std::
 
 }  // namespace
 
-std::string GpusWith(int count, std::int64_t bytes) {
-  return absl::StrCat(count, count == 1 ? " GPU" : " GPUs", " with ", FormatBytes(bytes));
+std::string GpusWith(int count, std::int64_t bytes, std::int64_t beside) {
+  return absl::StrCat(count, count == 1 ? " GPU" : " GPUs", " with ", Distinct(bytes, beside));
 }
 
 absl::Status CheckFitsEver(const State& state, const JobRequest& request) {

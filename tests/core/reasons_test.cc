@@ -13,6 +13,7 @@ namespace {
 
 using testing::HasSubstr;
 using testing::SizeIs;
+using testing::StartsWith;
 
 constexpr std::int64_t kMiB = 1 << 20;
 
@@ -150,6 +151,31 @@ TEST(CheckFitsEver, KeepsToTheLimitOfAJobAndSaysWhichWouldDo) {
   state.nodes.at("box-1").facts.gpus[0].bytes_total = 3 * kMiB;
   EXPECT_EQ(Refusal(state, request),
             "needs 1 GPU with 5.0 MiB in ultra_low, more than its max_vram, 4.0 MiB");
+}
+
+TEST(CheckFitsEver, BlamesTheLimitOnlyWhereNoNodeKeepsToIt) {
+  State state;
+  AddNode(state, Large("box-1", {24}));
+  for (MemoryNeed& need : state.nodes.at("box-1").facts.models[0].needs) need.as_executed_bytes = 20 * kMiB;
+  AddNode(state, Large("box-2", {8}));
+  JobRequest request = Request(Allocation::kSingle);
+  request.vram_bytes_max = 16 * kMiB;
+  EXPECT_THAT(Refusal(state, request),
+              StartsWith("needs 1 GPU with 15.0 MiB; the largest there is: 8.0 MiB on box-2"))
+      << "15 MiB on box-2 are within the limit";
+}
+
+TEST(CheckFitsEver, TellsFiguresThatLookAlikeToTheByte) {
+  State state;
+  AddNode(state, Large("box-1", {16}));
+  JobRequest request = Request(Allocation::kSingle);
+  request.vram_bytes_max = 15 * kMiB - 1;
+  EXPECT_EQ(Refusal(state, request),
+            "needs 1 GPU with 15728640 bytes, more than its max_vram, 15728639 bytes; max_vram 15728640 "
+            "(15.0 MiB) would fit");
+  state.nodes.at("box-1").facts.gpus[0].bytes_total = 15 * kMiB - 1;
+  EXPECT_EQ(Refusal(state, Request(Allocation::kSingle)),
+            "needs 1 GPU with 15728640 bytes; the largest there is: 15728639 bytes on box-1");
 }
 
 TEST(CheckFitsEver, NamesTheModeThatWouldFit) {
