@@ -49,18 +49,21 @@ std::string ReasonFor(const Placement& placement, std::int64_t bytes, bool now) 
 
 }  // namespace
 
+std::int64_t BytesReserved(const State& state, const std::string& node, int index) {
+  std::int64_t bytes = 0;
+  for (const auto& [id, group] : state.groups) {
+    if (group.node != node) continue;
+    bytes += std::count(group.gpu_indices.begin(), group.gpu_indices.end(), index) * group.bytes_per_rank;
+  }
+  return bytes;
+}
+
 std::int64_t BytesFree(const State& state, const Node& node, int index) {
   const auto& gpus = node.facts.gpus;
   if (index < 0 || index >= static_cast<int>(gpus.size())) return 0;
   const GpuFacts& gpu = gpus[static_cast<std::size_t>(index)];
-  std::int64_t bytes = gpu.bytes_total - gpu.bytes_foreign;
-  for (const auto& [id, group] : state.groups) {
-    if (group.node != node.facts.name) continue;
-    if (std::find(group.gpu_indices.begin(), group.gpu_indices.end(), index) != group.gpu_indices.end()) {
-      bytes -= group.bytes_per_rank;
-    }
-  }
-  return std::max<std::int64_t>(bytes, 0);
+  return std::max<std::int64_t>(
+      gpu.bytes_total - gpu.bytes_foreign - BytesReserved(state, node.facts.name, index), 0);
 }
 
 std::optional<Placement> Place(const State& state, const JobRequest& request,

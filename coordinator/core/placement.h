@@ -20,6 +20,9 @@ struct Placement {
   std::vector<GroupId> evicted;  // idle groups that must end first; empty with a warm group
 };
 
+// Bytes of GPU `index` of a node that our groups were given.
+std::int64_t BytesReserved(const State& state, const std::string& node, int index);
+
 // Bytes of GPU `index` that nobody has: total - foreign - reserved by groups. Never negative.
 std::int64_t BytesFree(const State& state, const Node& node, int index);
 

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "base/text.h"
+#include "coordinator/core/placement.h"
 #include "coordinator/rpc/convert.h"
 #include "worker/job/job_proto.h"
 #include "worker/plan/gpu_model.h"
@@ -190,7 +191,6 @@ v1::Node NodeBook::NodeOf(const core::State& state, const core::Node& node) cons
                 : drained != state.drained.end() ? v1::NODE_STATE_DRAINED
                                                  : v1::NODE_STATE_READY);
   out.set_last_heard_at_ms(node.last_heard_at);
-  std::vector<std::int64_t> reserved(node.facts.gpus.size());
   for (const auto& [id, group] : state.groups) {
     if (group.node != name) continue;
     v1::Group& shown = *out.add_groups();
@@ -200,14 +200,11 @@ v1::Node NodeBook::NodeOf(const core::State& state, const core::Node& node) cons
     shown.set_model_name(group.model_name);
     if (group.attempt.job != 0) shown.set_job_id(absl::StrCat(group.attempt.job));
     shown.set_attempt(group.attempt.attempt);
-    for (const int index : group.gpu_indices) {
-      shown.add_gpu_indices(index);
-      if (static_cast<std::size_t>(index) < reserved.size()) {
-        reserved[static_cast<std::size_t>(index)] += group.bytes_per_rank;
-      }
-    }
+    for (const int index : group.gpu_indices) shown.add_gpu_indices(index);
   }
-  out.mutable_gpu_bytes_reserved()->Assign(reserved.begin(), reserved.end());
+  for (const core::GpuFacts& gpu : node.facts.gpus) {
+    out.add_gpu_bytes_reserved(core::BytesReserved(state, name, gpu.index));
+  }
   return out;
 }
 

@@ -553,6 +553,9 @@ TEST(BytesFree, SubtractsWhatOthersHaveAndIsNeverNegative) {
   EXPECT_EQ(BytesFree(state, node, 0), 13);
   EXPECT_EQ(BytesFree(state, node, 1), 2);
   Occupy(state, Busy("g2-1", "a", {1}));
+  EXPECT_EQ(BytesReserved(state, "a", 0), 6);
+  EXPECT_EQ(BytesReserved(state, "a", 1), 12);
+  EXPECT_EQ(BytesReserved(state, "b", 1), 0);
   EXPECT_EQ(BytesFree(state, node, 1), 0);
   EXPECT_EQ(BytesFree(state, node, 2), 0);
   EXPECT_EQ(BytesFree(state, node, -1), 0);
