@@ -207,7 +207,8 @@ class BoxWithoutACache : public testing::Test {
     return spec;
   }
 
-  TestCluster cluster_{{.gpus = 1}};
+  // A job that finds no node ready fails when all had that long to come back.
+  TestCluster cluster_{{.coordinator_sets = {"reconnect_ms_max=3000"}, .gpus = 1}};
 };
 
 TEST_F(BoxWithoutACache, AJobThatNeedsAFileThereIsMadeOnTheOther) {
