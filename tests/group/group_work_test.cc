@@ -171,13 +171,17 @@ TEST_P(GroupOfRanks, RefusesWhatCannotBeMadeAnywhereAndGoesOn) {
   const struct {
     v1::JobSpec spec;
     const char* message;
-  } rows[] = {
-      {MiniJobSpec(0), "sample_steps"}, {unknown_input, "first frame"},           {no_image, "first frame"},
-      {long_clip, "duration"},          {adapters, "/loras/nowhere.safetensors"}, {outside, "loras[0].path"}};
+    v1::AttemptEnd end = v1::ATTEMPT_END_BAD_INPUT;
+  } rows[] = {{MiniJobSpec(0), "sample_steps"},
+              {unknown_input, "first frame"},
+              {no_image, "first frame"},
+              {long_clip, "duration"},
+              {adapters, "/loras/nowhere.safetensors", v1::ATTEMPT_END_NODE_NOT_READY},
+              {outside, "loras[0].path"}};
   int job = 100;
   for (const auto& row : rows) {
     const v1::AttemptFinished finished = RunOne(coordinator_, RefOf(std::to_string(++job), 1), row.spec);
-    EXPECT_EQ(finished.end(), v1::ATTEMPT_END_BAD_INPUT) << row.message;
+    EXPECT_EQ(finished.end(), row.end) << row.message;
     EXPECT_THAT(finished.message(), testing::HasSubstr(row.message));
     EXPECT_EQ(finished.artifacts_size(), 0);
   }

@@ -140,19 +140,21 @@ TEST(Loras, AreFoundByNameInTheModelsFolder) {
   EXPECT_EQ(LoraFile("a/b", Model(MiniModel())), "a/b");
 }
 
-TEST(Loras, AreBadInputWhereTheyAreMissingOrWrong) {
+TEST(Loras, AreRefusedWhereTheyAreMissingOrWrong) {
   const TempFolder folder;
   const std::string wrong =
       folder.Write("wrong.safetensors", test::TensorFile().Add("x.lora_A.weight", {1, 1}, {1}).bytes());
   const struct {
     std::string path;
     std::string message;
-  } rows[] = {{"style", "/loras/style.safetensors"},
-              {folder / "gone.safetensors", folder / "gone.safetensors"},
-              {wrong, wrong + ": no adapter for this model"}};
+    absl::StatusCode code;
+  } rows[] = {
+      {"style", "/loras/style.safetensors", absl::StatusCode::kFailedPrecondition},
+      {folder / "gone.safetensors", folder / "gone.safetensors", absl::StatusCode::kFailedPrecondition},
+      {wrong, wrong + ": no adapter for this model", absl::StatusCode::kInvalidArgument}};
   for (const auto& row : rows) {
     const absl::Status status = OpenLoras({{row.path, 1}}, Model(MiniModel())).status();
-    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+    EXPECT_EQ(status.code(), row.code) << status;
     EXPECT_THAT(std::string(status.message()), testing::StartsWith("loras: "));
     EXPECT_THAT(std::string(status.message()), HasSubstr(row.message));
   }

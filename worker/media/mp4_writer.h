@@ -44,7 +44,7 @@ class Mp4Writer {
   // last words when it has failed (disk full, killed, ...), then and in all later calls.
   absl::Status WriteFrames(std::span<const std::uint8_t> rgb);
 
-  // Waits for ffmpeg, syncs, renames. FAILED_PRECONDITION when no frame was written. Call once.
+  // Waits for ffmpeg, syncs, renames. INTERNAL when no frame was written. Call once.
   absl::Status Finish();
 
   std::int64_t frames_written() const { return frames_written_; }

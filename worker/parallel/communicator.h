@@ -14,7 +14,7 @@
 // Errors come out of Wait(), also those of starting. The first one sticks: what is started or waited for
 // later on the communicator returns it too, until Settle(). Other communicators are not touched. UNAVAILABLE:
 // a rank or the transport is lost and the group is to end. INTERNAL: the ranks' sizes disagree.
-// FAILED_PRECONDITION: an operation was dropped without Wait(). Anything else is from the interruption or the
+// INTERNAL: an operation was dropped without Wait(). Anything else is from the interruption or the
 // stream.
 #pragma once
 

@@ -15,8 +15,8 @@ namespace ovi {
 // in the models folder; a path is itself.
 std::string LoraFile(const std::string& path_or_name, const ModelFolder& model);
 
-// In the job's order. INVALID_ARGUMENT, with the file, also where it is missing: no other try would find it.
-// Errors else as OpenLora.
+// In the job's order. With the file, INVALID_ARGUMENT where it is no adapter for the model,
+// FAILED_PRECONDITION where it is missing: another node may have it. Errors else as OpenLora.
 absl::StatusOr<std::vector<LoraAdapter>> OpenLoras(const std::vector<LoraSpec>& loras,
                                                    const ModelFolder& model);
 
