@@ -7,6 +7,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <thread>
+
 #include "base/subprocess.h"
 
 namespace ovi {
@@ -94,6 +96,8 @@ TEST(ReadProcess, KnowsUsAndOurChildren) {
   ASSERT_TRUE(child.ok()) << child.status();
   const pid_t pid = (*child)->pid();
   EXPECT_EQ(ReadProcess(pid)->session, pid);
+  // Start returns when the old program is gone; the kernel shows the new one's environment a moment later.
+  while (!HasEnvironment(pid, mark) && !(*child)->HasEnded()) std::this_thread::yield();
   EXPECT_TRUE(HasEnvironment(pid, mark));
   EXPECT_TRUE(HasEnvironment(pid, "B=2"));
   EXPECT_FALSE(HasEnvironment(pid, "B="));
