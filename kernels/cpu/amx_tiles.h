@@ -2,9 +2,9 @@
 #pragma once
 
 #if defined(__x86_64__)
-#include <immintrin.h>
-
 #include <cstdint>
+
+#include "kernels/cpu/intrinsics.h"
 
 namespace ovi::cpu {
 

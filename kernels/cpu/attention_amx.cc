@@ -9,13 +9,6 @@
 // not its exact maximum but one fixed early, with a slack of 2^32. A row that outgrows it is rescaled by a
 // power of two, which is exact in every format.
 #if defined(__x86_64__)
-// GCC 12 warns about its own intrinsics, whose undefined vectors are meant (GCC bug 105593).
-#if !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -25,6 +18,7 @@
 
 #include "kernels/cpu/amx_tiles.h"
 #include "kernels/cpu/attention_path.h"
+#include "kernels/cpu/intrinsics.h"
 #include "kernels/dtype.h"
 
 namespace ovi::cpu {

@@ -1,12 +1,5 @@
 // Attention with AVX-512: f32 multiply-add, or VDPBF16PS on pairs of bf16.
 #if defined(__x86_64__)
-// GCC 12 warns about its own intrinsics, whose undefined vectors are meant (GCC bug 105593).
-#if !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -15,6 +8,7 @@
 #include <type_traits>
 
 #include "kernels/cpu/attention_path.h"
+#include "kernels/cpu/intrinsics.h"
 #include "kernels/dtype.h"
 
 namespace ovi::cpu {

@@ -5,12 +5,9 @@
 
 #include "kernels/cpu/gemm_epilogue.h"
 #include "kernels/cpu/gemm_panels.h"
+#include "kernels/cpu/intrinsics.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/simd.h"
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 namespace ovi::cpu {
 

@@ -6,17 +6,9 @@
 
 #include "kernels/cpu/gemm_epilogue.h"
 #include "kernels/cpu/gemm_panels.h"
+#include "kernels/cpu/intrinsics.h"
 #include "kernels/cpu/narrow_weight.h"
 #include "kernels/cpu/scratch.h"
-
-#if defined(__x86_64__)
-// GCC 12 warns about its own intrinsics, whose undefined vectors are meant (GCC bug 105593).
-#if !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-#endif
 
 namespace ovi::cpu {
 

@@ -6,6 +6,7 @@
 // of the bf16 that they become, so that a block is widened from front to back.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 

@@ -6,11 +6,9 @@
 #include <chrono>
 #include <cstdint>
 
+#include "kernels/cpu/amx_tiles.h"
 #include "kernels/cpu/features.h"
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
+#include "kernels/cpu/intrinsics.h"
 
 namespace ovi::bench {
 namespace {
@@ -83,14 +81,6 @@ double ScalarF32(std::int64_t rounds) {
   OVI_PEAK_LOOP(__m512i, _mm512_setzero_si512(), OVI_STEP_VNNI, 128);
 }
 
-struct alignas(64) TileConfig {
-  std::uint8_t palette = 1;
-  std::uint8_t start_row = 0;
-  std::uint8_t reserved[14] = {};
-  std::uint16_t bytes_per_row[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-  std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-
 // 16 KiB of numbers between -1 and 1 as bf16 (or of any int8): four tiles a step, eight steps. Zeros would
 // flatter the unit: on a Xeon with AMX the same loop runs a third slower on random operands, by power.
 struct alignas(64) Operands {
@@ -109,13 +99,10 @@ struct alignas(64) Operands {
 // Four accumulator tiles hide the unit's latency. With kFed each step loads its operands from L1, as a matrix
 // kernel has to; without, they stay in their registers.
 template <bool kInt8, bool kFed>
-[[gnu::target("amx-tile,amx-bf16,amx-int8")]] double AmxTiles(std::int64_t rounds) {
+[[gnu::target("amx-tile,amx-bf16,amx-int8")]] double Amx(std::int64_t rounds) {
   static const Operands operands;
   asm volatile("" ::: "memory");
-  // Static: GCC 12's _tile_loadconfig tells the compiler of the first 8 bytes only, so it may drop a local's
-  // stores.
-  static constexpr TileConfig kConfig;
-  _tile_loadconfig(&kConfig);
+  const cpu::AmxTiles tiles;
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);
@@ -140,7 +127,6 @@ template <bool kInt8, bool kFed>
       _tile_dpbf16ps(3, 5, 7);
     }
   }
-  _tile_release();
   return static_cast<double>(rounds) * 4 * 2 * 16 * 16 * (kInt8 ? 64 : 32);
 }
 
@@ -155,10 +141,10 @@ std::vector<UnitLoop> UnitLoops() {
   if (__builtin_cpu_supports("avx512f")) units.push_back({"avx512_f32", Avx512F32});
   if (__builtin_cpu_supports("avx512bf16")) units.push_back({"avx512_bf16", Avx512Bf16});
   if (__builtin_cpu_supports("avx512vnni")) units.push_back({"avx512_vnni_i8", Avx512VnniI8});
-  if (tiles) units.push_back({"amx_bf16", AmxTiles<false, false>});
-  if (tiles) units.push_back({"amx_i8", AmxTiles<true, false>});
-  if (tiles) units.push_back({"amx_bf16_fed", AmxTiles<false, true>});
-  if (tiles) units.push_back({"amx_i8_fed", AmxTiles<true, true>});
+  if (tiles) units.push_back({"amx_bf16", Amx<false, false>});
+  if (tiles) units.push_back({"amx_i8", Amx<true, false>});
+  if (tiles) units.push_back({"amx_bf16_fed", Amx<false, true>});
+  if (tiles) units.push_back({"amx_i8_fed", Amx<true, true>});
   if (units.empty() && __builtin_cpu_supports("fma")) units.push_back({"avx2_f32", Avx2F32});
   if (!units.empty()) return units;
 #endif
