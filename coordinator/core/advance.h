@@ -171,10 +171,9 @@ using Decision = std::variant<StartGroup, StopGroup, RunAttempt, CancelAttempt, 
 // What the one who caused an event is told. JobsSubmitted: the jobs, one for each, in their order; others:
 // nothing but whether it is so. Errors change nothing:
 //   JobsSubmitted ALREADY_EXISTS a request_id was used for another spec; FAILED_PRECONDITION no node known
-//                 could ever hold a job (the message says what would fit), or no node known has the model;
-//                 or there are more of them than may ever wait; RESOURCE_EXHAUSTED the queue has no room for
-//                 all of them now. Of several jobs the message names
-//                 the one it is about: "requests[17]"
+//                 could ever hold a job (the message says what would fit), no node known has its model, or
+//                 there are more jobs than may ever wait; RESOURCE_EXHAUSTED the queue has no room for all of
+//                 them now. Of several jobs the message names the one it is about: "requests[17]"
 //   CancelAsked, DrainAsked, ResumeAsked   NOT_FOUND
 //   NodeReported  FAILED_PRECONDITION the node was given up for lost: end its stream, so that it says hello
 //   NodeConnected ALREADY_EXISTS another living agent has the name

@@ -66,10 +66,7 @@ std::vector<Option> Options(const State& state, const JobRequest& request);
 absl::Status CheckFitsEver(const State& state, const JobRequest& request);
 
 // Why a pending job does not run, in one line for the user: "waits for 2 GPUs with 15 MiB free (largest free:
-// 1 on box-1)".
-std::string PendingReason(const State& state, const JobRequest& request, const std::set<std::string>& avoid);
-
-// The same for a job, with what became of its last attempt in front.
+// 1 on box-1)", with what became of its last attempt in front.
 std::string PendingReason(const State& state, const Job& job);
 
 }  // namespace ovi::core

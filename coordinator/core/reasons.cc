@@ -295,10 +295,6 @@ std::string WhyPending(const Inventory& inventory, const JobRequest& request, co
 
 }  // namespace
 
-std::string PendingReason(const State& state, const JobRequest& request, const std::set<std::string>& avoid) {
-  return WhyPending(Inventory(state), request, {.modes = ModesOf(request), .avoid = avoid});
-}
-
 std::string PendingReason(const State& state, const Job& job) {
   const Inventory inventory(state);
   return absl::StrCat(job.pending_reason, job.pending_reason.empty() ? "" : "; ",

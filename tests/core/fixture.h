@@ -29,6 +29,16 @@ inline void PrintTo(AttemptEnd end, std::ostream* out) {
   *out << ToString(end);
 }
 
+// The reason of a job with this request that found no node ready of those in `not_ready`.
+inline std::string WhyPending(const State& state, const JobRequest& request,
+                              const std::vector<std::string>& not_ready = {}) {
+  Job job{.request = request};
+  for (const std::string& node : not_ready) {
+    job.attempts.push_back({.node = node, .end = AttemptEnd::kNodeNotReady});
+  }
+  return PendingReason(state, job);
+}
+
 // A need of 6 bytes a rank, 14 in precision reference, alone and on 2 or 4; with fsdp on 2, 3 or 4, where
 // each holds less the more they are.
 inline std::vector<MemoryNeed> SmallNeeds() {

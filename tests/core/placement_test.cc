@@ -217,7 +217,7 @@ TEST(Place, WaitsForStandardRatherThanTakeLess) {
   AddNode(state, WithModes(Box("b", {5})));
   Occupy(state, Busy("g1-1", "a", {0}));
   EXPECT_EQ(Place(state, Single(), {}), std::nullopt) << "the other job ends";
-  EXPECT_EQ(PendingReason(state, Single(), {}), "waits for 1 GPU with 6 B free (none is)");
+  EXPECT_EQ(WhyPending(state, Single()), "waits for 1 GPU with 6 B free (none is)");
   EXPECT_EQ(Place(state, In(VramMode::kUltraLow), {})->node, "b");
 }
 
@@ -233,7 +233,7 @@ TEST(Place, DoesNotWaitForWhatIsNotOurs) {
   EXPECT_STREQ(mode(state, {"a"}), "ultra_low");
   state.nodes.at("a").connected = false;
   EXPECT_STREQ(mode(state), "none") << "it may be back in a moment";
-  EXPECT_EQ(PendingReason(state, Single(), {}), "waits for a node: a is lost");
+  EXPECT_EQ(WhyPending(state, Single()), "waits for a node: a is lost");
   state.nodes.at("a").given_up = true;
   EXPECT_STREQ(mode(state), "ultra_low");
   state.nodes.at("a") = {.facts = WithModes(Box("a", {8})), .connected = true};

@@ -221,16 +221,16 @@ TEST(PendingReason, NamesTheMode) {
                           .bytes_per_rank = 5 * kMiB,
                           .model_name = "mini-ovi",
                           .state = GroupState::kBusy};
-  EXPECT_EQ(PendingReason(state, Request(Allocation::kSingle), {}),
+  EXPECT_EQ(WhyPending(state, Request(Allocation::kSingle)),
             "waits for 1 GPU with 5.0 MiB free in ultra_low (none is)");
 }
 
 TEST(PendingReason, SaysWhatTheJobWaitsFor) {
   State state;
   const JobRequest gang = Request(Allocation::kMulti, 2);
-  EXPECT_EQ(PendingReason(state, gang, {}), "waits for a node: none has connected yet");
+  EXPECT_EQ(WhyPending(state, gang), "waits for a node: none has connected yet");
   AddNode(state, Large("box-1", {16, 16}));
-  EXPECT_EQ(PendingReason(state, gang, {}), "waits for its turn");
+  EXPECT_EQ(WhyPending(state, gang), "waits for its turn");
   const JobRequest fsdp = Request(Allocation::kFsdp);
   state.groups["g1-1"] = {.id = "g1-1",
                           .node = "box-1",
@@ -238,22 +238,21 @@ TEST(PendingReason, SaysWhatTheJobWaitsFor) {
                           .bytes_per_rank = 15 * kMiB,
                           .model_name = "mini-ovi",
                           .state = GroupState::kBusy};
-  EXPECT_EQ(PendingReason(state, gang, {}), "waits for 2 GPUs with 15.0 MiB free (largest free: 1 on box-1)");
-  EXPECT_EQ(PendingReason(state, fsdp, {}), "waits for 2 GPUs with 11.0 MiB free (largest free: 1 on box-1)");
+  EXPECT_EQ(WhyPending(state, gang), "waits for 2 GPUs with 15.0 MiB free (largest free: 1 on box-1)");
+  EXPECT_EQ(WhyPending(state, fsdp), "waits for 2 GPUs with 11.0 MiB free (largest free: 1 on box-1)");
   state.groups.at("g1-1").gpu_indices = {0, 1};
-  EXPECT_EQ(PendingReason(state, gang, {}), "waits for 2 GPUs with 15.0 MiB free (none is)");
+  EXPECT_EQ(WhyPending(state, gang), "waits for 2 GPUs with 15.0 MiB free (none is)");
   state.groups.at("g1-1").state = GroupState::kIdle;
-  EXPECT_EQ(PendingReason(state, gang, {}), "waits for idle groups on box-1 to end");
-  EXPECT_EQ(PendingReason(state, gang, {"box-1"}), "waits for a node: box-1 failed it before");
+  EXPECT_EQ(WhyPending(state, gang), "waits for idle groups on box-1 to end");
+  EXPECT_EQ(WhyPending(state, gang, {"box-1"}), "waits for a node: box-1 failed it before");
   state.nodes.at("box-1").facts.gpus[0].faulty = true;
-  EXPECT_EQ(PendingReason(state, gang, {}),
+  EXPECT_EQ(WhyPending(state, gang),
             "waits for a node: box-1 has too little memory free of others, or faulty GPUs");
   state.drained["box-1"] = "fan";
-  EXPECT_EQ(PendingReason(state, gang, {}), "waits for a node: box-1 is drained");
+  EXPECT_EQ(WhyPending(state, gang), "waits for a node: box-1 is drained");
   state.nodes.at("box-1").connected = false;
-  EXPECT_EQ(PendingReason(state, gang, {}), "waits for a node: box-1 is lost");
-  EXPECT_THAT(PendingReason(state, Request(Allocation::kMulti, 4), {}),
-              HasSubstr("the most there are: 2 on box-1"));
+  EXPECT_EQ(WhyPending(state, gang), "waits for a node: box-1 is lost");
+  EXPECT_THAT(WhyPending(state, Request(Allocation::kMulti, 4)), HasSubstr("the most there are: 2 on box-1"));
 }
 
 TEST(Options, ListsWhatFitsNowThenEverThenNever) {
