@@ -48,7 +48,8 @@ pids+=($!)
 pids+=($!)
 ovictl="$(find_program ovictl)"
 export OVI_COORDINATOR=127.0.0.1:7790
-for _ in $(seq 50); do "$ovictl" nodes 2>/dev/null | grep -q GiB && break || sleep 0.2; done
+# It logs when the coordinator has taken it.
+grep -qm1 "coordinator reached" < <(timeout 60 tail -n +1 -F "$scratch/agent.log" 2>/dev/null) || { failed=1; cat "$scratch"/*.log; }
 check "$ovictl" nodes
 if ! "$ovictl" nodes --json | grep -q GPU-; then failed=1; cat "$scratch"/*.log; fi
 
