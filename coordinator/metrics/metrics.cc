@@ -189,14 +189,9 @@ void Metrics::SetGauges(const core::State& state) {
     for (const core::GpuFacts& gpu : node.facts.gpus) {
       const std::int64_t free = core::BytesFree(state, node, gpu.index);
       auto& [total_gauge, free_gauge, reserved_gauge] = series_->GpuGauges(name, gpu.index);
-      std::int64_t reserved = 0;
-      for (const auto& [id, group] : state.groups) {
-        if (group.node != name) continue;
-        for (const int index : group.gpu_indices) reserved += index == gpu.index ? group.bytes_per_rank : 0;
-      }
       total_gauge->Set(static_cast<double>(gpu.bytes_total));
       free_gauge->Set(static_cast<double>(free));
-      reserved_gauge->Set(static_cast<double>(reserved));
+      reserved_gauge->Set(static_cast<double>(core::BytesReserved(state, name, gpu.index)));
     }
   }
   const std::array words = {"ready", "drained", "lost"};

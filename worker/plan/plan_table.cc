@@ -31,13 +31,16 @@ struct Choice {
   bool operator==(const Choice&) const = default;
 };
 
+// What the job may take of a card.
+std::int64_t BytesMax(const PlanTableRequest& request) {
+  const std::int64_t card = std::max<std::int64_t>(request.gpu_bytes - kGpuDriverBytes, 1);
+  return request.bytes_max > 0 ? std::min(card, request.bytes_max) : card;
+}
+
 // Plans rows as they are asked for, each once.
 class Planner {
  public:
-  explicit Planner(const PlanTableRequest& request)
-      : request_(request), bytes_max_(std::max<std::int64_t>(request.gpu_bytes - kGpuDriverBytes, 1)) {
-    if (request.bytes_max > 0) bytes_max_ = std::min(bytes_max_, request.bytes_max);
-  }
+  explicit Planner(const PlanTableRequest& request) : request_(request), bytes_max_(BytesMax(request)) {}
 
   absl::StatusOr<const PlanRow*> Row(const Choice& choice) {
     if (const auto found = rows_.find(choice); found != rows_.end()) return &found->second;
@@ -102,7 +105,7 @@ class Planner {
   }
 
   const PlanTableRequest& request_;
-  std::int64_t bytes_max_;
+  const std::int64_t bytes_max_;
   std::map<Choice, PlanRow, Order> rows_;
   std::map<std::string, UnitBytes> unit_bytes_;
 };
